@@ -1,0 +1,123 @@
+//! Reading the kernel's structures. Where members lie differs between kernels, so user space finds every
+//! offset in the running kernel's BTF and sets it here before the programs are loaded.
+
+use aya_ebpf::{Global, helpers::generated::bpf_probe_read_kernel};
+
+/// Declares the offsets as read-only globals, one scalar each, which is what the verifier folds away.
+macro_rules! offsets {
+    ($($(#[$doc:meta])* $name:ident)*) => {
+        $($(#[$doc])* #[unsafe(no_mangle)] pub(crate) static $name: Global<u32> = Global::new(0);)*
+    };
+}
+
+offsets! {
+    /// `sock_common.skc_daddr`
+    OFF_DADDR
+    /// `sock_common.skc_rcv_saddr`
+    OFF_SADDR
+    /// `sock_common.skc_dport`
+    OFF_DPORT
+    /// `sock_common.skc_family`
+    OFF_FAMILY
+    /// `sock_common.skc_net.net`
+    OFF_NET
+    /// `sock_common.skc_v6_daddr`
+    OFF_V6_DADDR
+    /// `sock_common.skc_v6_rcv_saddr`
+    OFF_V6_SADDR
+    /// `sock.sk_err`
+    OFF_ERR
+    /// `sock.sk_err_soft`
+    OFF_ERR_SOFT
+    /// `sock.sk_protocol`
+    OFF_PROTOCOL
+    /// `inet_sock.inet_sport`
+    OFF_SPORT
+    /// `net.ns.inum`
+    OFF_NETNS_INUM
+    /// `task_struct.flags`
+    OFF_TASK_FLAGS
+    /// `task_struct.exit_code`
+    OFF_TASK_EXIT_CODE
+}
+
+/// A read of kernel memory that failed: the address was not mapped.
+pub(crate) struct Fault;
+
+/// Copies a `T` from kernel memory at `base + offset`.
+#[inline(always)]
+pub(crate) fn read<T: Copy>(base: u64, offset: &Global<u32>) -> Result<T, Fault> {
+    let mut value = core::mem::MaybeUninit::<T>::uninit();
+    // SAFETY: the destination is a T on our stack; the helper checks the source and fills all of it.
+    unsafe {
+        let source = (base + u64::from(offset.load())) as *const core::ffi::c_void;
+        let size = size_of::<T>() as u32;
+        match bpf_probe_read_kernel(value.as_mut_ptr().cast(), size, source) {
+            0 => Ok(value.assume_init()),
+            _ => Err(Fault),
+        }
+    }
+}
+
+/// States of `enum tcp_state` that the programs look at (include/net/tcp_states.h).
+pub(crate) mod state {
+    pub(crate) const SYN_SENT: u64 = 2;
+    pub(crate) const CLOSE: u64 = 7;
+}
+
+const AF_INET: u16 = 2;
+const IPPROTO_TCP: u16 = 6;
+
+/// True for plain TCP. MPTCP (262) and SCTP (132) sockets go through the same state changes, and an MPTCP
+/// connection's TCP subflow passes here as well: counting both would tell one attempt twice.
+#[inline(always)]
+pub(crate) fn is_tcp(sock: u64) -> Result<bool, Fault> {
+    Ok(read::<u16>(sock, &OFF_PROTOCOL)? == IPPROTO_TCP)
+}
+
+/// Reads an address pair member; IPv4 comes back as `::ffff:a.b.c.d`.
+#[inline(always)]
+fn address(sock: u64, v4: &Global<u32>, v6: &Global<u32>, family: u16) -> Result<[u32; 4], Fault> {
+    if family == AF_INET {
+        Ok([0, 0, 0xffff_0000, read::<u32>(sock, v4)?])
+    } else {
+        read::<[u32; 4]>(sock, v6)
+    }
+}
+
+/// Address family of a socket (AF_INET or AF_INET6).
+#[inline(always)]
+pub(crate) fn family(sock: u64) -> Result<u16, Fault> {
+    read::<u16>(sock, &OFF_FAMILY)
+}
+
+/// Peer address as four words in network order.
+#[inline(always)]
+pub(crate) fn peer_addr(sock: u64, family: u16) -> Result<[u32; 4], Fault> {
+    address(sock, &OFF_DADDR, &OFF_V6_DADDR, family)
+}
+
+/// Local address as four words in network order.
+#[inline(always)]
+pub(crate) fn local_addr(sock: u64, family: u16) -> Result<[u32; 4], Fault> {
+    address(sock, &OFF_SADDR, &OFF_V6_SADDR, family)
+}
+
+/// Peer port, host order.
+#[inline(always)]
+pub(crate) fn peer_port(sock: u64) -> Result<u16, Fault> {
+    Ok(u16::from_be(read::<u16>(sock, &OFF_DPORT)?))
+}
+
+/// Local port, host order. `inet_sport` and not `skc_num`: at the change to CLOSE the latter is 0 already,
+/// cleared by inet_put_port (6.18, net/ipv4/inet_hashtables.c).
+#[inline(always)]
+pub(crate) fn local_port(sock: u64) -> Result<u16, Fault> {
+    Ok(u16::from_be(read::<u16>(sock, &OFF_SPORT)?))
+}
+
+/// Number of the socket's network namespace.
+#[inline(always)]
+pub(crate) fn netns(sock: u64) -> Result<u32, Fault> {
+    read::<u32>(read::<u64>(sock, &OFF_NET)?, &OFF_NETNS_INUM)
+}

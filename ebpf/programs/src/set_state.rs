@@ -1,0 +1,138 @@
+//! `inet_sock_set_state(sk, old, new)`: where an attempt starts and where it ends.
+
+use aya_ebpf::{
+    Global, helpers::generated::bpf_get_current_task, macros::raw_tracepoint, programs::RawTracePointContext,
+};
+use synscope_ebpf::record::{Attempt, Counters, DURATION_BUCKETS, evidence, kind};
+
+use crate::{
+    attempt,
+    counters::{self, counters},
+    filter,
+    kernel::{self, Fault, state},
+    tell::{News, now, tell},
+};
+
+/// Attempts that establish within this many nanoseconds, without a retransmit, are not told.
+#[unsafe(no_mangle)]
+static SLOW_NS: Global<u64> = Global::new(1_000_000_000);
+
+/// 1 when every start and every end is to be told.
+#[unsafe(no_mangle)]
+static STARTS: Global<u32> = Global::new(0);
+
+/// The task is going away (include/linux/sched.h).
+const PF_EXITING: u32 = 0x4;
+
+#[raw_tracepoint(tracepoint = "inet_sock_set_state")]
+fn set_state(ctx: RawTracePointContext) -> i32 {
+    let (old, new) = (ctx.arg::<u64>(1), ctx.arg::<u64>(2));
+    // Every state change of every TCP socket comes here; all but two kinds leave at once.
+    let done = if new == state::SYN_SENT && old == state::CLOSE {
+        start(&ctx, ctx.arg(0))
+    } else if old == state::SYN_SENT {
+        end(&ctx, ctx.arg(0), new)
+    } else {
+        return 0;
+    };
+    counters::note(done);
+    0
+}
+
+/// CLOSE → SYN_SENT, in the caller's context.
+#[inline(always)]
+fn start(ctx: &RawTracePointContext, sock: u64) -> Result<(), Fault> {
+    if !kernel::is_tcp(sock)? {
+        return Ok(());
+    }
+    let time_ns = now();
+    let mut attempt = attempt::of_current_task(time_ns);
+    if !filter::passes_at_start(sock, &attempt)? {
+        return Ok(());
+    }
+    if attempt::begin(ctx, sock, &mut attempt) && STARTS.load() != 0 {
+        let news = News { kind: kind::START, time_ns, error: None, exit_code: 0 };
+        tell(ctx, sock, &attempt, &news)?;
+    }
+    Ok(())
+}
+
+/// SYN_SENT → anything: the outcome. The entry goes, whether telling works or not.
+#[inline(always)]
+fn end(ctx: &RawTracePointContext, sock: u64, new: u64) -> Result<(), Fault> {
+    let Some(attempt) = attempt::find(sock) else { return Ok(()) };
+    let told = if new == state::CLOSE { failed(ctx, sock, attempt) } else { established(ctx, sock, attempt) };
+    attempt::end(sock);
+    told
+}
+
+#[inline(always)]
+fn failed(ctx: &RawTracePointContext, sock: u64, attempt: &mut Attempt) -> Result<(), Fault> {
+    if let Some(counters) = counters() {
+        counters.failed += 1;
+    }
+    let exit_code = exit_code_of_current()?;
+    if exit_code.is_some() {
+        attempt.evidence |= evidence::EXITING;
+    }
+    let news = News { kind: kind::FAILED, time_ns: now(), error: None, exit_code: exit_code.unwrap_or(0) };
+    tell(ctx, sock, attempt, &news)
+}
+
+/// `exit_code` of the current task if it is exiting. In a softirq that task has nothing to do with the
+/// attempt, but then `sk_err` says why it ended, and user space looks there first.
+#[inline(always)]
+fn exit_code_of_current() -> Result<Option<i32>, Fault> {
+    // SAFETY: the helper takes nothing.
+    let task = unsafe { bpf_get_current_task() };
+    if kernel::read::<u32>(task, &kernel::OFF_TASK_FLAGS)? & PF_EXITING == 0 {
+        return Ok(None);
+    }
+    kernel::read::<i32>(task, &kernel::OFF_TASK_EXIT_CODE).map(Some)
+}
+
+#[inline(always)]
+fn established(ctx: &RawTracePointContext, sock: u64, attempt: &Attempt) -> Result<(), Fault> {
+    let time_ns = now();
+    let duration_ns = time_ns - attempt.start_ns;
+    let quiet = duration_ns < SLOW_NS.load()
+        && attempt.retransmits == 0
+        && attempt.challenges == 0
+        && STARTS.load() == 0;
+    if let Some(counters) = counters() {
+        count_established(counters, duration_ns, quiet);
+    }
+    if quiet {
+        return Ok(());
+    }
+    let news = News { kind: kind::ESTABLISHED, time_ns, error: None, exit_code: 0 };
+    tell(ctx, sock, attempt, &news)
+}
+
+#[inline(always)]
+fn count_established(counters: &mut Counters, duration_ns: u64, quiet: bool) {
+    counters.established += 1;
+    counters.quiet += u64::from(quiet);
+    let bucket = log2(duration_ns / 1000);
+    if bucket < DURATION_BUCKETS as u64 {
+        counters.durations[bucket as usize] += 1;
+    } else {
+        counters.durations[DURATION_BUCKETS - 1] += 1;
+    }
+}
+
+/// Position of the highest bit, by halving: BPF has no instruction for it.
+#[inline(always)]
+fn log2(value: u64) -> u64 {
+    let mut value = value;
+    let mut log = 0;
+    let mut step = 32;
+    while step > 0 {
+        if value >> step != 0 {
+            value >>= step;
+            log += step;
+        }
+        step /= 2;
+    }
+    log
+}

@@ -1,0 +1,116 @@
+//! Sending a record to user space.
+
+use aya_ebpf::{
+    EbpfContext as _,
+    helpers::generated::{bpf_get_stack, bpf_ktime_get_boot_ns, bpf_probe_read_kernel},
+    macros::map,
+    maps::RingBuf,
+    programs::RawTracePointContext,
+};
+use synscope_ebpf::record::{Attempt, KERNEL_FRAMES, Record, RecordWithStacks, Stack, USER_FRAMES};
+
+use crate::{
+    attempt,
+    counters::counters,
+    filter,
+    kernel::{self, Fault},
+};
+
+/// The way to user space. User space sets its size; when it is full, `lost_ringbuf` counts.
+#[map]
+static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
+
+/// Nanoseconds since boot, suspended time included.
+#[inline(always)]
+pub(crate) fn now() -> u64 {
+    // SAFETY: the helper takes nothing.
+    unsafe { bpf_ktime_get_boot_ns() }
+}
+
+/// What an event adds to what the socket and the attempt already say.
+pub(crate) struct News {
+    pub(crate) kind: u8,
+    pub(crate) time_ns: u64,
+    /// Replaces `sk_err` in the record, where the hook itself carries an error.
+    pub(crate) error: Option<i32>,
+    pub(crate) exit_code: i32,
+}
+
+/// Tells one event of an attempt, unless the local port's filter is against it.
+#[inline(always)]
+pub(crate) fn tell(
+    ctx: &RawTracePointContext,
+    sock: u64,
+    attempt: &Attempt,
+    news: &News,
+) -> Result<(), Fault> {
+    let record = describe(sock, attempt, news)?;
+    if !filter::passes_when_told(record.local_port) {
+        return Ok(());
+    }
+    let Some(counters) = counters() else { return Ok(()) };
+    counters.produced += 1;
+    let sent = if attempt::wants_stacks() {
+        send_with_stacks(ctx, sock, &record)
+    } else {
+        EVENTS.output::<Record>(&record, 0).is_ok()
+    };
+    if !sent {
+        counters.lost_ringbuf += 1;
+    }
+    Ok(())
+}
+
+#[inline(always)]
+fn describe(sock: u64, attempt: &Attempt, news: &News) -> Result<Record, Fault> {
+    let family = kernel::family(sock)?;
+    let error = match news.error {
+        Some(error) => error,
+        None => kernel::read::<i32>(sock, &kernel::OFF_ERR)?,
+    };
+    Ok(Record {
+        time_ns: news.time_ns,
+        attempt: *attempt,
+        local_addr: bytes(kernel::local_addr(sock, family)?),
+        peer_addr: bytes(kernel::peer_addr(sock, family)?),
+        local_port: kernel::local_port(sock)?,
+        peer_port: kernel::peer_port(sock)?,
+        netns: kernel::netns(sock)?,
+        error,
+        soft_error: kernel::read::<i32>(sock, &kernel::OFF_ERR_SOFT)?,
+        exit_code: news.exit_code,
+        kind: news.kind,
+        padding: [0; 3],
+    })
+}
+
+/// The words of an address as they lie in memory.
+#[inline(always)]
+fn bytes(words: [u32; 4]) -> [u8; 16] {
+    // SAFETY: both are sixteen plain bytes.
+    unsafe { core::mem::transmute(words) }
+}
+
+/// Sends a record with both stacks, filled in place: 1 KiB fits no program's own stack.
+#[inline(always)]
+fn send_with_stacks(ctx: &RawTracePointContext, sock: u64, record: &Record) -> bool {
+    let Some(mut entry) = EVENTS.reserve::<RecordWithStacks>(0) else { return false };
+    let out = entry.as_mut_ptr();
+    // SAFETY: `out` is the reserved room for the whole structure, and each helper is told its part's size.
+    unsafe {
+        (*out).record = *record;
+        let kernel = &raw mut (*out).kernel;
+        let size = size_of::<[u64; KERNEL_FRAMES]>() as u32;
+        (*kernel).length = bpf_get_stack(ctx.as_ptr(), (&raw mut (*kernel).frames).cast(), size, 0);
+        let user = &raw mut (*out).user;
+        (*user).length = 0;
+        if let Some(kept) = attempt::user_stack(sock) {
+            let size = size_of::<Stack<USER_FRAMES>>() as u32;
+            if bpf_probe_read_kernel(user.cast(), size, kept.cast()) != 0 {
+                (*user).length = 0;
+            }
+        }
+    }
+    entry.submit(0);
+    true
+}

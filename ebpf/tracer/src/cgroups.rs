@@ -1,0 +1,86 @@
+//! Cgroup v2 ids and paths. An id is the inode number of the cgroup's directory (64-bit kernels since 5.5).
+
+use std::{
+    collections::HashMap,
+    fs, io,
+    os::unix::fs::{DirEntryExt as _, MetadataExt as _},
+    path::{Component, Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+/// Knows the paths of cgroups by id.
+#[derive(Debug)]
+pub struct Cgroups {
+    root: Option<PathBuf>,
+    paths: HashMap<u64, String>,
+    walked: Option<Instant>,
+}
+
+/// An unknown id is looked for by walking the hierarchy, at most this often.
+const WALK_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// Cgroups remembered. Beyond, the walk stops and further ids are shown as numbers.
+const MAX_CGROUPS: usize = 65_536;
+
+impl Default for Cgroups {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Cgroups {
+    /// Finds where cgroup v2 is mounted.
+    pub fn new() -> Self {
+        Self { root: mount_point(), paths: HashMap::new(), walked: None }
+    }
+
+    /// Path below the cgroup root, as `/system.slice/nginx.service`; `None` when there is no such cgroup any more.
+    pub fn path(&mut self, id: u64) -> Option<&str> {
+        let stale = self.walked.is_none_or(|walked| walked.elapsed() > WALK_AGAIN_AFTER);
+        if !self.paths.contains_key(&id) && stale {
+            self.walk();
+        }
+        self.paths.get(&id).map(String::as_str)
+    }
+
+    fn walk(&mut self) {
+        self.walked = Some(Instant::now());
+        let Some(root) = self.root.clone() else { return };
+        if let Ok(metadata) = fs::metadata(&root) {
+            self.paths.insert(metadata.ino(), "/".into());
+        }
+        let mut pending = vec![root.clone()];
+        while let Some(directory) = pending.pop() {
+            let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
+            for entry in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+                if self.paths.len() >= MAX_CGROUPS {
+                    return;
+                }
+                let path = entry.path();
+                let below = path.strip_prefix(&root).unwrap_or(&path);
+                self.paths.insert(entry.ino(), format!("/{}", below.to_string_lossy()));
+                pending.push(path);
+            }
+        }
+    }
+}
+
+/// Id of the cgroup at a path below the cgroup root.
+pub fn id_of(path: &str) -> io::Result<u64> {
+    let root =
+        mount_point().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "cgroup v2 is not mounted"))?;
+    let below = Path::new(path.trim_start_matches('/'));
+    if below.components().any(|part| !matches!(part, Component::Normal(_))) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a cgroup path has no `..` in it"));
+    }
+    Ok(fs::metadata(root.join(below))?.ino())
+}
+
+/// Where cgroup v2 is mounted: /sys/fs/cgroup, or beside version 1 somewhere below.
+fn mount_point() -> Option<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    mounts.lines().find_map(|line| {
+        let (mount, kind) = line.split_once(" - ")?;
+        let is_v2 = kind.split(' ').next() == Some("cgroup2");
+        is_v2.then(|| mount.split(' ').nth(4).map(PathBuf::from)).flatten()
+    })
+}
