@@ -1,0 +1,2 @@
+//! `/init` of the test machine.
+fn main() {}

@@ -1,0 +1,113 @@
+//! Child processes: this very program, started again to play one small part.
+//!
+//! A scenario that needs a process of its own (another pid, user or name, or one that can be killed)
+//! cannot rely on `nc` being there. Programs that run scenarios call [`take_part`] first thing in `main`.
+
+use std::env;
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use super::{Connect, Netns};
+
+const FLAG: &str = "--synscope-actor";
+
+/// A child that is killed when dropped.
+pub struct Actor(Child);
+
+impl Actor {
+    /// A process named `comm`, in the namespace, that connects to `peer` and gives up after `patience`.
+    pub fn connect(netns: &Netns, comm: &str, peer: &str, patience: Duration) -> Result<Self> {
+        let patience = patience.as_millis().to_string();
+        Self::spawn(netns, &["connect", comm, peer, &patience], None)
+    }
+
+    /// As [`Actor::connect`], for another user.
+    pub fn connect_as(uid: u32, netns: &Netns, peer: &str, patience: Duration) -> Result<Self> {
+        let patience = patience.as_millis().to_string();
+        Self::spawn(netns, &["connect", "actor", peer, &patience], Some(uid))
+    }
+
+    /// A process that keeps one core busy until it is dropped.
+    pub fn spin(netns: &Netns) -> Result<Self> {
+        Self::spawn(netns, &["spin", "spinner"], None)
+    }
+
+    fn spawn(netns: &Netns, part: &[&str], uid: Option<u32>) -> Result<Self> {
+        // A child starts in the namespace of the thread that forks it.
+        netns.run("spawn", || {
+            let mut command = Command::new("/proc/self/exe");
+            command.arg(FLAG).args(part).stdin(Stdio::null());
+            if let Some(uid) = uid {
+                command.uid(uid);
+            }
+            Ok(Self(command.spawn().context("starting an actor")?))
+        })
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Waits for it to end by itself.
+    pub fn wait(&mut self) -> Result<()> {
+        let status = self.0.wait()?;
+        if !status.success() {
+            bail!("an actor failed: {status}")
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Actor {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Plays the part and ends the process, when this program was started as an actor.
+pub fn take_part() {
+    let arguments: Vec<String> = env::args().collect();
+    let Some(part) = arguments.get(1..).filter(|part| part.first().is_some_and(|flag| flag == FLAG)) else {
+        return;
+    };
+    let code = match play(&part[1..]) {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("actor {part:?}: {error:#}");
+            1
+        }
+    };
+    std::process::exit(code);
+}
+
+fn play(part: &[String]) -> Result<()> {
+    let part: Vec<&str> = part.iter().map(String::as_str).collect();
+    match part[..] {
+        ["connect", comm, peer, patience] => {
+            fs::write("/proc/self/comm", comm).context("naming the process")?;
+            let patience = Duration::from_millis(patience.parse()?);
+            Connect::to_address(peer)?.giving_up_after(patience).run().map(drop)
+        }
+        ["spin", comm] => {
+            fs::write("/proc/self/comm", comm).context("naming the process")?;
+            spin(Duration::from_mins(1));
+            Ok(())
+        }
+        _ => bail!("no such part"),
+    }
+}
+
+/// Burns a core, for a bounded time in case that nobody ends this process.
+fn spin(limit: Duration) {
+    let begun = Instant::now();
+    while begun.elapsed() < limit {
+        (0..10_000).for_each(|_| std::hint::spin_loop());
+    }
+}

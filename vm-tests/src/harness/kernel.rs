@@ -1,0 +1,72 @@
+//! What the running kernel says about itself.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use anyhow::{Context, Result};
+
+/// Major and minor number.
+pub type Version = (u32, u32);
+
+/// The running kernel's full release, `6.1.0-56-cloud-amd64`.
+pub fn release() -> String {
+    rustix::system::uname().release().to_string_lossy().into_owned()
+}
+
+/// The running kernel's version.
+pub fn version() -> Result<Version> {
+    parse_version(&release())
+}
+
+fn parse_version(release: &str) -> Result<Version> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => Ok((major, minor)),
+        _ => anyhow::bail!("not a kernel release: {release}"),
+    }
+}
+
+/// Ids of every BPF program in the kernel, by the kernel's own list.
+pub fn loaded_programs() -> Result<BTreeSet<u32>> {
+    aya::programs::loaded_programs().map(|program| Ok(program?.id())).collect()
+}
+
+/// Ids of the BPF programs that a process holds open, by `/proc/PID/fdinfo`.
+pub fn programs_of(pid: u32) -> Result<BTreeSet<u32>> {
+    ids_of(pid, "prog_id:")
+}
+
+/// Ids of every BPF map in the kernel.
+pub fn loaded_maps() -> Result<BTreeSet<u32>> {
+    aya::maps::loaded_maps().map(|map| Ok(map?.id())).collect()
+}
+
+/// Ids of the BPF maps that a process holds open.
+pub fn maps_of(pid: u32) -> Result<BTreeSet<u32>> {
+    ids_of(pid, "map_id:")
+}
+
+fn ids_of(pid: u32, key: &str) -> Result<BTreeSet<u32>> {
+    let directory = format!("/proc/{pid}/fdinfo");
+    let mut ids = BTreeSet::new();
+    for entry in fs::read_dir(&directory).with_context(|| directory.clone())? {
+        // A descriptor may be closed between the listing and the reading.
+        let Ok(text) = fs::read_to_string(entry?.path()) else { continue };
+        let values = text.lines().filter_map(|line| line.strip_prefix(key));
+        ids.extend(values.filter_map(|value| value.trim().parse::<u32>().ok()));
+    }
+    Ok(ids)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_of_distributions_parse() {
+        assert_eq!(parse_version("6.1.0-56-cloud-amd64").unwrap(), (6, 1));
+        assert_eq!(parse_version("7.3.4+deb13-cloud-amd64").unwrap(), (7, 3));
+        assert_eq!(parse_version("5.10").unwrap(), (5, 10));
+        assert!(parse_version("mainline").is_err());
+    }
+}

@@ -1,0 +1,54 @@
+//! What every scenario is handed.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use super::{Server, Trace};
+
+/// The binary under test, and one server that most scenarios share.
+pub struct Lab {
+    binary: PathBuf,
+    shared: Mutex<Option<Arc<Server>>>,
+}
+
+impl Lab {
+    /// A lab for this binary; nothing runs yet.
+    pub fn new(binary: PathBuf) -> Self {
+        Self { binary, shared: Mutex::new(None) }
+    }
+
+    /// The binary under test.
+    pub fn binary(&self) -> &Path {
+        &self.binary
+    }
+
+    /// The shared server: traces of many scenarios run in it side by side.
+    pub fn server(&self) -> Result<Arc<Server>> {
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(server) = shared.as_ref() {
+            return Ok(Arc::clone(server));
+        }
+        let server = Arc::new(Server::start(&self.binary).context("the shared server")?);
+        *shared = Some(Arc::clone(&server));
+        Ok(server)
+    }
+
+    /// A server that a scenario may signal or count.
+    pub fn own_server(&self) -> Result<Server> {
+        Server::start(&self.binary)
+    }
+
+    /// A trace in the shared server.
+    pub fn trace(&self, request: &Value) -> Result<Trace> {
+        Trace::start(&*self.server()?, request)
+    }
+
+    /// Ends the shared server and returns its log; scenarios that hold it may keep it alive.
+    pub fn close(&self) -> Option<String> {
+        let server = self.shared.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        Some(server.log())
+    }
+}

@@ -1,0 +1,145 @@
+//! A running `synscope serve`.
+
+use std::fs::{self, File, Permissions};
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use super::Api;
+
+const START_LIMIT: Duration = Duration::from_secs(20);
+
+/// The process, its data directory and a client for it. Dropping it kills the process.
+pub struct Server {
+    process: Child,
+    api: Api,
+    directory: TempDir,
+}
+
+impl Server {
+    /// Starts `binary` on a free port of 127.0.0.1 with an empty data directory.
+    pub fn start(binary: &Path) -> Result<Self> {
+        Self::start_with(binary, |_| {})
+    }
+
+    /// As [`Server::start`], after `change` had its way with the command.
+    pub fn start_with(binary: &Path, change: impl FnOnce(&mut Command)) -> Result<Self> {
+        let directory = tempfile::Builder::new().prefix("synscope-test-").tempdir()?;
+        // The server may be started as another user.
+        fs::set_permissions(directory.path(), Permissions::from_mode(0o777))?;
+        let mut command = Command::new(binary);
+        command
+            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(directory.path().join("data"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(File::create(log_path(&directory))?);
+        change(&mut command);
+        let mut process = command.spawn().with_context(|| format!("starting {}", binary.display()))?;
+        match first_line(&mut process) {
+            Ok(line) => {
+                let (origin, token) = parse_url(&line)?;
+                Ok(Self { api: Api::new(origin, token), process, directory })
+            }
+            Err(error) => {
+                let status = stop_for_good(&mut process);
+                let log = fs::read_to_string(log_path(&directory)).unwrap_or_default();
+                bail!("the server did not start ({status}): {error}\n{log}");
+            }
+        }
+    }
+
+    /// The client that knows this server's address and token.
+    pub fn api(&self) -> &Api {
+        &self.api
+    }
+
+    /// The server's process id.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// What the server has logged so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(log_path(&self.directory)).unwrap_or_default()
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = Pid::from_child(&self.process);
+        kill_process(pid, signal).context("signalling the server")
+    }
+
+    /// Waits for the process to end.
+    pub fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
+        let deadline = Instant::now() + limit;
+        while Instant::now() < deadline {
+            if let Some(status) = self.process.try_wait()? {
+                return Ok(status);
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        bail!("the server still runs after {limit:?}; its log:\n{}", self.log())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        stop_for_good(&mut self.process);
+    }
+}
+
+fn log_path(directory: &TempDir) -> PathBuf {
+    directory.path().join("server.log")
+}
+
+/// The one line on standard output. It is read on a thread, because a server that hangs prints nothing.
+fn first_line(process: &mut Child) -> Result<String> {
+    let stdout = process.stdout.take().context("no standard output")?;
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let mut line = String::new();
+        let read = BufReader::new(stdout).read_line(&mut line);
+        // Nobody listens any more when the limit has passed.
+        let _ = sender.send(read.map(|_| line));
+    });
+    let line = receiver.recv_timeout(START_LIMIT).context("no line on standard output")??;
+    if line.is_empty() {
+        bail!("standard output was closed without a line")
+    }
+    Ok(line)
+}
+
+fn parse_url(line: &str) -> Result<(&str, &str)> {
+    line.trim_end()
+        .split_once("/#token=")
+        .filter(|(origin, token)| origin.starts_with("http://") && !token.is_empty())
+        .with_context(|| format!("not the URL of a server with its token: {line:?}"))
+}
+
+fn stop_for_good(process: &mut Child) -> String {
+    // Killing fails when the process has ended, and waiting then still collects it.
+    let _ = process.kill();
+    process.wait().map_or_else(|error| error.to_string(), |status| status.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_url_gives_origin_and_token() {
+        let (origin, token) = parse_url("http://127.0.0.1:7117/#token=abc\n").unwrap();
+        assert_eq!((origin, token), ("http://127.0.0.1:7117", "abc"));
+        assert!(parse_url("http://127.0.0.1:7117/\n").is_err());
+        assert!(parse_url("http://127.0.0.1:7117/#token=\n").is_err());
+    }
+}

@@ -1,0 +1,134 @@
+//! A running trace and the events that it tells.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use super::{Api, Frame, Json, Server, Stream};
+
+/// How long a scenario waits for one event. The slowest is a kernel's timeout of some seconds.
+const EVENT_LIMIT: Duration = Duration::from_secs(20);
+
+/// A trace with an open WebSocket. Dropping it deletes the trace.
+pub struct Trace {
+    api: Api,
+    id: String,
+    stream: Stream,
+    pending: Vec<Json>,
+    told: Vec<Json>,
+}
+
+impl Trace {
+    /// Creates a trace; its probes are attached when this returns.
+    pub fn start(server: &Server, request: &Value) -> Result<Self> {
+        let api = server.api().clone();
+        let reply = api.post("/api/v1/traces", request)?;
+        let created = reply.expect(201)?;
+        created.is("/state", "running")?;
+        let id = created.text("/id")?.to_owned();
+        let path = format!("/api/v1/traces/{id}");
+        ensure!(reply.location == path, "Location should be {path}, is {:?}", reply.location);
+        let mut stream = Stream::open(&api, &format!("{path}/stream"))?;
+        stream.expect("hello", Instant::now() + EVENT_LIMIT)?;
+        Ok(Self { api, id, stream, pending: Vec::new(), told: Vec::new() })
+    }
+
+    /// The trace's path with `rest` behind it.
+    pub fn path(&self, rest: &str) -> String {
+        format!("/api/v1/traces/{}{rest}", self.id)
+    }
+
+    /// The server's client.
+    pub fn api(&self) -> &Api {
+        &self.api
+    }
+
+    /// Every event that was taken from the WebSocket so far.
+    pub fn told(&self) -> &[Json] {
+        &self.told
+    }
+
+    /// The next event of the WebSocket.
+    pub fn next_event(&mut self) -> Result<Json> {
+        let deadline = Instant::now() + EVENT_LIMIT;
+        while self.pending.is_empty() {
+            match self.stream.next(deadline)? {
+                Some(Frame::Message(message)) => match message.text("/type")? {
+                    "events" => self.pending = message.list("/events")?,
+                    "heartbeat" => {}
+                    _ => bail!("unexpected message {}", message.0),
+                },
+                Some(Frame::Closed(code)) => bail!("closed with {code}"),
+                None => bail!("no event within {EVENT_LIMIT:?}; told before: {:?}", self.told),
+            }
+        }
+        let event = self.pending.remove(0);
+        if let Some(last) = self.told.last() {
+            event.is("/seq", last.count("/seq")? + 1).context("sequence numbers are dense")?;
+        }
+        self.told.push(event.clone());
+        Ok(event)
+    }
+
+    /// The next event, which must be of this kind.
+    pub fn expect(&mut self, kind: &str) -> Result<Json> {
+        let event = self.next_event()?;
+        event.is("/event", kind)?;
+        Ok(event)
+    }
+
+    /// Reads on to the end of an attempt and returns its retransmits and its last event.
+    pub fn expect_end(&mut self, kind: &str) -> Result<(Vec<Json>, Json)> {
+        let mut retransmits = Vec::new();
+        loop {
+            let event = self.next_event()?;
+            if event.text("/event")? != "connect.retransmit" {
+                event.is("/event", kind)?;
+                return Ok((retransmits, event));
+            }
+            retransmits.push(event);
+        }
+    }
+
+    /// The trace as the server describes it.
+    pub fn state(&self) -> Result<Json> {
+        self.api.get(&self.path(""))?.expect(200)
+    }
+
+    /// The trace once `counter` (of `/counters/attempts`) has reached `count`; a flush of what is told.
+    pub fn counted(&self, counter: &str, count: u64) -> Result<Json> {
+        let deadline = Instant::now() + EVENT_LIMIT;
+        loop {
+            let state = self.state()?;
+            if state.count(&format!("/counters/attempts/{counter}"))? >= count {
+                return Ok(state);
+            }
+            ensure!(Instant::now() < deadline, "{counter} never reached {count}: {}", state.0);
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Every event that the trace holds, by the JSON endpoint.
+    pub fn events(&self) -> Result<Vec<Json>> {
+        self.api.get(&self.path("/events?limit=1000"))?.expect(200)?.list("/events")
+    }
+
+    /// Stops the trace.
+    pub fn stop(&self) -> Result<Json> {
+        self.api.send("POST", &self.path("/stop"), &[], None)?.expect(200)
+    }
+
+    /// The WebSocket, for scenarios about the stream itself.
+    pub fn stream(&mut self) -> &mut Stream {
+        &mut self.stream
+    }
+}
+
+impl Drop for Trace {
+    fn drop(&mut self) {
+        // The server may be gone on purpose, or the trace deleted.
+        let _ = self.api.delete(&self.path(""));
+    }
+}

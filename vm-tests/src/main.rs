@@ -1,0 +1,2 @@
+//! Runs the scenarios on kernels booted in QEMU.
+fn main() {}

@@ -1,0 +1,138 @@
+//! Traces and servers that end, and what they leave in the kernel.
+
+use std::collections::BTreeSet;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
+use serde_json::json;
+
+use super::expect::{only, refuse};
+use crate::harness::{Frame, Lab, Netns, Server, Stream, Trace, kernel};
+
+super::scenarios!["lifecycle":
+    trace_ends_by_itself_after_its_time,
+    stop_unloads_every_program,
+    deleted_trace_is_gone_with_its_programs,
+    killed_server_leaves_nothing_in_the_kernel,
+    terminated_server_says_goodbye_to_its_streams,
+    trace_ends_by_itself_after_so_many_events,
+];
+
+/// The kernel frees programs and maps some time after the last descriptor is closed.
+const UNLOAD_LIMIT: Duration = Duration::from_secs(5);
+
+/// BPF programs and maps of one server, as they were while a trace ran.
+struct Footprint {
+    programs: BTreeSet<u32>,
+    maps: BTreeSet<u32>,
+}
+
+impl Footprint {
+    fn of(server: &Server) -> Result<Self> {
+        let programs = kernel::programs_of(server.pid())?;
+        let maps = kernel::maps_of(server.pid())?;
+        ensure!(!programs.is_empty(), "a running trace should hold programs");
+        let loaded = kernel::loaded_programs()?;
+        ensure!(programs.is_subset(&loaded), "{programs:?} should be loaded: {loaded:?}");
+        Ok(Self { programs, maps })
+    }
+
+    /// By the kernel's own lists: other servers' programs come and go beside ours.
+    fn is_gone(&self) -> Result<()> {
+        let deadline = Instant::now() + UNLOAD_LIMIT;
+        loop {
+            let programs: Vec<_> = kernel::loaded_programs()?.intersection(&self.programs).copied().collect();
+            let maps: Vec<_> = kernel::loaded_maps()?.intersection(&self.maps).copied().collect();
+            if programs.is_empty() && maps.is_empty() {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "still loaded: programs {programs:?}, maps {maps:?}");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+fn stop_unloads_every_program(lab: &Lab) -> Result<()> {
+    let server = lab.own_server()?;
+    let trace = Trace::start(&server, &json!({}))?;
+    let footprint = Footprint::of(&server)?;
+    let stopped = trace.stop()?;
+    stopped.is("/state", "stopped")?.is("/end_reason", "requested")?;
+    ensure!(kernel::programs_of(server.pid())?.is_empty(), "programs are held after the answer");
+    footprint.is_gone()?;
+    ensure!(trace.stop()? == stopped, "a second stop should answer the same");
+    Ok(())
+}
+
+fn deleted_trace_is_gone_with_its_programs(lab: &Lab) -> Result<()> {
+    let server = lab.own_server()?;
+    let trace = Trace::start(&server, &json!({}))?;
+    let footprint = Footprint::of(&server)?;
+    let reply = server.api().delete(&trace.path(""))?;
+    ensure!(reply.status == 204, "DELETE answered {}: {}", reply.status, reply.body);
+    footprint.is_gone()?;
+    server.api().get(&trace.path(""))?.problem(404)?;
+    server.api().get(&trace.path("/events"))?.problem(404)?;
+    Ok(())
+}
+
+fn killed_server_leaves_nothing_in_the_kernel(lab: &Lab) -> Result<()> {
+    let mut server = lab.own_server()?;
+    let _trace = Trace::start(&server, &json!({}))?;
+    let footprint = Footprint::of(&server)?;
+    server.signal(Signal::KILL)?;
+    server.wait(Duration::from_secs(10))?;
+    footprint.is_gone()
+}
+
+fn terminated_server_says_goodbye_to_its_streams(lab: &Lab) -> Result<()> {
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut server = lab.own_server()?;
+        let trace = Trace::start(&server, &json!({}))?;
+        let mut stream = Stream::open(server.api(), &trace.path("/stream"))?;
+        let footprint = Footprint::of(&server)?;
+        server.signal(signal)?;
+        let (messages, code) = stream.to_close(Instant::now() + Duration::from_secs(10))?;
+        ensure!(code == 1001, "closed with {code} on {signal:?}");
+        let last = messages.last().context("no message before the close")?;
+        last.is("/type", "end")?.is("/reason", "shutdown")?;
+        let status = server.wait(Duration::from_secs(10))?;
+        ensure!(status.code() == Some(0), "ended with {status} on {signal:?}: {}", server.log());
+        footprint.is_gone()?;
+    }
+    Ok(())
+}
+
+fn trace_ends_by_itself_after_its_time(lab: &Lab) -> Result<()> {
+    let netns = Netns::new()?;
+    let request = json!({"filter": {"netns": netns.inode()}, "ttl_s": 1});
+    let mut trace = lab.trace(&request)?;
+    let begun = Instant::now();
+    let (messages, code) = trace.stream().to_close(begun + Duration::from_secs(10))?;
+    ensure!(begun.elapsed() > Duration::from_millis(700), "ended early: {:?}", begun.elapsed());
+    ensure!(code == 1000, "closed with {code}");
+    messages.last().context("no end")?.is("/type", "end")?.is("/reason", "ttl")?;
+    trace.state()?.is("/state", "stopped")?.is("/end_reason", "ttl")?;
+    Ok(())
+}
+
+fn trace_ends_by_itself_after_so_many_events(lab: &Lab) -> Result<()> {
+    let netns = Netns::new()?;
+    let mut request = only(&netns);
+    request["max_events"] = json!(2);
+    let mut trace = lab.trace(&request)?;
+    for _ in 0..4 {
+        refuse(&netns, "max-events", "127.0.0.1:81")?;
+    }
+    trace.expect("connect.failed")?.is("/seq", 1)?;
+    trace.expect("connect.failed")?.is("/seq", 2)?;
+    let deadline = Instant::now() + Duration::from_secs(10);
+    trace.stream().expect("end", deadline)?.is("/reason", "max_events")?;
+    let closed = trace.stream().next(deadline)?;
+    ensure!(matches!(closed, Some(Frame::Closed(1000))), "closed by {closed:?}");
+    trace.state()?.is("/state", "stopped")?.is("/end_reason", "max_events")?;
+    ensure!(trace.events()?.len() == 2, "more events than asked for");
+    Ok(())
+}

@@ -1,0 +1,81 @@
+//! The scenarios: each a name that reads like the failure it reproduces, and a few lines that do so.
+//!
+//! A scenario makes its connects in a network namespace of its own and asks its trace for that
+//! namespace alone, so that any number of them can run at once.
+
+mod cli;
+mod expect;
+mod filters;
+mod healthy;
+mod lifecycle;
+mod owner;
+mod paging;
+mod problems;
+mod refused;
+mod silent;
+mod streams;
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::harness::{Lab, Need};
+
+/// Longer than the slowest scenario takes in an emulated machine with every core busy.
+const DEFAULT_LIMIT: Duration = Duration::from_mins(1);
+
+/// One scenario.
+#[derive(Clone, Copy)]
+pub struct Scenario {
+    /// `subject::what_happens`.
+    pub name: &'static str,
+    /// What the kernel must have.
+    pub needs: &'static [Need],
+    /// After which time it counts as hung.
+    pub limit: Duration,
+    /// Reproduces the failure and checks what was told.
+    pub run: fn(&Lab) -> Result<()>,
+}
+
+/// Makes a module's list: `scenarios![silent: first, second (needs IPV6)]`.
+macro_rules! scenarios {
+    ($subject:literal: $($(#[$note:meta])* $run:ident $((needs $($need:ident),+))?),+ $(,)?) => {
+        pub(super) const LIST: &[super::Scenario] = &[$(super::Scenario {
+            name: concat!($subject, "::", stringify!($run)),
+            needs: &[$($(crate::harness::needs::$need),+)?],
+            limit: super::DEFAULT_LIMIT,
+            run: $run,
+        }),+];
+    };
+}
+use scenarios;
+
+/// Every scenario, in the order of reports. The slow ones stand first, so that the others run beside them.
+pub fn all() -> Vec<Scenario> {
+    [
+        silent::LIST,
+        owner::LIST,
+        lifecycle::LIST,
+        refused::LIST,
+        healthy::LIST,
+        filters::LIST,
+        paging::LIST,
+        streams::LIST,
+        problems::LIST,
+        cli::LIST,
+    ]
+    .concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique() {
+        let names: BTreeSet<_> = all().iter().map(|scenario| scenario.name).collect();
+        assert_eq!(names.len(), all().len());
+    }
+}
