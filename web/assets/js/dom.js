@@ -1,0 +1,67 @@
+// Small helpers for building the page. Text only ever becomes text.
+
+const SVG = 'http://www.w3.org/2000/svg';
+
+/**
+ * @param {string} id
+ * @returns {HTMLElement}
+ */
+export function byId(id) {
+  const element = document.getElementById(id);
+  if (!element) throw new Error(`the page has no #${id}`);
+  return element;
+}
+
+/**
+ * The element with this id, checked to be of that kind.
+ * @template {HTMLElement} T
+ * @param {string} id @param {new () => T} kind
+ */
+export function kindById(id, kind) {
+  const element = byId(id);
+  if (!(element instanceof kind)) throw new Error(`#${id} is not a ${kind.name}`);
+  return element;
+}
+
+/**
+ * @template {keyof HTMLElementTagNameMap} K
+ * @param {K} tag
+ * @param {Record<string, string>} [attributes]
+ * @param {...(Node | string)} children
+ * @returns {HTMLElementTagNameMap[K]}
+ */
+export function el(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+/** Touches the document only when something changes. @param {Element} element @param {string} text */
+export function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+/** @param {Element} element @param {string} name @param {string | null} value */
+export function setAttribute(element, name, value) {
+  if (value === null) element.removeAttribute(name);
+  else if (element.getAttribute(name) !== value) element.setAttribute(name, value);
+}
+
+/** @param {import('./causes.js').Outcome} outcome @param {string} key */
+export function glyph(outcome, key) {
+  const svg = document.createElementNS(SVG, 'svg');
+  svg.setAttribute('viewBox', '0 0 12 12');
+  svg.setAttribute('class', 'glyph');
+  svg.setAttribute('aria-hidden', 'true');
+  svg.append(document.createElementNS(SVG, 'path'));
+  drawGlyph(svg, outcome, key);
+  return svg;
+}
+
+/** @param {SVGElement} svg @param {import('./causes.js').Outcome} outcome @param {string} key */
+export function drawGlyph(svg, outcome, key) {
+  if (svg.dataset.outcome === key) return;
+  svg.dataset.outcome = key;
+  svg.firstElementChild?.setAttribute('d', outcome.glyph);
+}

@@ -1,0 +1,247 @@
+// Draws one frame of the timeline. Knows pixels and colours, nothing of the page around it.
+
+import { outcomeKey, outcomeOf } from './causes.js';
+import { clock, duration } from './format.js';
+import { span, tickDigits, ticks, toPixel } from './scale.js';
+
+/**
+ * @typedef {import('./attempts.js').Attempt} Attempt
+ *
+ * @typedef {object} Scene
+ * @property {number} width   CSS pixels, as everything here
+ * @property {number} height
+ * @property {import('./scale.js').Domain} domain
+ * @property {import('./theme.js').Theme} theme
+ * @property {{ attempt: Attempt, y: number }[]} lanes those in sight
+ * @property {readonly import('./state.js').Loss[]} losses
+ * @property {number | null} selected
+ * @property {number | null} hovered
+ * @property {number} now
+ * @property {boolean} live
+ * @property {number} begin  when the trace began
+ */
+
+const TICK_SPACING = 90;
+const GLYPH = 12;
+const HATCH = 6;
+/** Room that the interval between two SYNs needs to be written between their ticks. */
+const INTERVAL_ROOM = 52;
+
+/** @type {Map<string, Path2D>} */
+const GLYPHS = new Map();
+
+/** @param {CanvasRenderingContext2D} ctx @param {Scene} scene */
+export function paint(ctx, scene) {
+  ctx.clearRect(0, 0, scene.width, scene.height);
+  ctx.font = scene.theme.font;
+  const grid = ticks(scene.domain, scene.width, TICK_SPACING);
+  untraced(ctx, scene);
+  for (const lane of scene.lanes) background(ctx, scene, lane);
+  for (const time of grid.times) gridLine(ctx, scene, time);
+  for (const loss of scene.losses) lossBand(ctx, scene, loss);
+  ctx.save();
+  ctx.beginPath();
+  ctx.rect(0, scene.theme.ruler, scene.width, scene.height - scene.theme.ruler);
+  ctx.clip();
+  for (const lane of scene.lanes) drawLane(ctx, scene, lane);
+  ctx.restore();
+  ruler(ctx, scene, grid);
+  if (scene.live) nowLine(ctx, scene);
+}
+
+/** @param {Scene} scene @param {number} time */
+function x(scene, time) {
+  return toPixel(scene.domain, scene.width, time);
+}
+
+/** Nothing was watched before the trace began. @param {CanvasRenderingContext2D} ctx @param {Scene} scene */
+function untraced(ctx, scene) {
+  const edge = Math.min(scene.width, x(scene, scene.begin));
+  if (edge <= 0) return;
+  ctx.fillStyle = scene.theme.hover;
+  ctx.fillRect(0, scene.theme.ruler, edge, scene.height);
+}
+
+/** @param {CanvasRenderingContext2D} ctx @param {Scene} scene @param {{ attempt: Attempt, y: number }} lane */
+function background(ctx, scene, { attempt, y }) {
+  const { theme } = scene;
+  if (attempt.ordinal === scene.selected) ctx.fillStyle = theme.selected;
+  else if (attempt.ordinal === scene.hovered) ctx.fillStyle = theme.hover;
+  else ctx.fillStyle = 'transparent';
+  ctx.fillRect(0, y, scene.width, theme.row);
+  ctx.fillStyle = theme.line;
+  ctx.globalAlpha = 0.6;
+  ctx.fillRect(0, Math.round(y + theme.row) - 1, scene.width, 1);
+  ctx.globalAlpha = 1;
+}
+
+/** @param {CanvasRenderingContext2D} ctx @param {Scene} scene @param {number} time */
+function gridLine(ctx, scene, time) {
+  ctx.fillStyle = scene.theme.line;
+  ctx.fillRect(Math.round(x(scene, time)), scene.theme.ruler, 1, scene.height);
+}
+
+/** @param {CanvasRenderingContext2D} ctx @param {Scene} scene @param {import('./state.js').Loss} loss */
+function lossBand(ctx, scene, loss) {
+  const left = Math.max(0, x(scene, loss.from));
+  const right = Math.min(scene.width, Math.max(x(scene, loss.to), x(scene, loss.from) + 3));
+  if (right <= 0 || left >= scene.width) return;
+  const top = scene.theme.ruler;
+  ctx.save();
+  ctx.beginPath();
+  ctx.rect(left, top, right - left, scene.height - top);
+  ctx.clip();
+  ctx.strokeStyle = scene.theme.loss;
+  ctx.globalAlpha = 0.45;
+  ctx.lineWidth = 1;
+  ctx.beginPath();
+  for (let start = left - scene.height; start < right; start += HATCH) {
+    ctx.moveTo(start, scene.height);
+    ctx.lineTo(start + scene.height - top, top);
+  }
+  ctx.stroke();
+  ctx.restore();
+}
+
+/** @param {CanvasRenderingContext2D} ctx @param {Scene} scene @param {{ attempt: Attempt, y: number }} lane */
+function drawLane(ctx, scene, { attempt, y }) {
+  const key = outcomeKey(attempt);
+  const colour = scene.theme.outcomes[key];
+  const middle = Math.round(y + scene.theme.barTop + scene.theme.bar / 2);
+  const left = x(scene, attempt.start);
+  const right = x(scene, attempt.end ?? scene.now);
+  if (left > scene.width) return elsewhere(ctx, scene.width - 9, middle, 1, colour);
+  // The glyph stands right of the end, and may be in sight when the bar is not.
+  if (right < -GLYPH - 6) return elsewhere(ctx, 9, middle, -1, colour);
+  bar(ctx, scene, attempt, { left, right, middle, colour });
+  drawTicks(ctx, scene, attempt, middle, colour);
+  if (attempt.state !== 'pending') drawGlyph(ctx, key, right + 5, middle - GLYPH / 2, colour);
+  return undefined;
+}
+
+/**
+ * @param {CanvasRenderingContext2D} ctx @param {Scene} scene @param {Attempt} attempt
+ * @param {{ left: number, right: number, middle: number, colour: string }} place
+ */
+function bar(ctx, scene, attempt, { left, right, middle, colour }) {
+  const { bar: height } = scene.theme;
+  const from = Math.max(-4, left);
+  const to = Math.max(from + 1.5, Math.min(scene.width + 4, right));
+  const top = middle - height / 2;
+  ctx.fillStyle = colour;
+  ctx.globalAlpha = attempt.uncertain ? 0.12 : 0.24;
+  ctx.fillRect(from, top, to - from, height);
+  ctx.globalAlpha = 1;
+  // A line through the middle keeps a faint bar readable on every background.
+  ctx.fillRect(from, middle - 0.5, to - from, 1);
+  if (attempt.end !== null && right >= 0) ctx.fillRect(right - 1.5, top, 2, height);
+  if (left >= -4) {
+    ctx.beginPath();
+    ctx.arc(left, middle, height / 2 - 1, 0, Math.PI * 2);
+    ctx.fill();
+  }
+  if (attempt.state === 'pending' && !attempt.uncertain && scene.live) {
+    ctx.beginPath();
+    ctx.arc(to, middle, 3, 0, Math.PI * 2);
+    ctx.fill();
+  }
+}
+
+/**
+ * A tick for each SYN sent again; the interval is written where it fits.
+ * @param {CanvasRenderingContext2D} ctx @param {Scene} scene @param {Attempt} attempt
+ * @param {number} middle @param {string} colour
+ */
+function drawTicks(ctx, scene, attempt, middle, colour) {
+  const half = scene.theme.bar / 2 + 2;
+  let previous = attempt.start;
+  let drawn = -Infinity;
+  ctx.textAlign = 'center';
+  ctx.textBaseline = 'middle';
+  for (const time of attempt.retransmits) {
+    const at = x(scene, time);
+    const before = x(scene, previous);
+    if (at > -4 && at < scene.width + 4 && at - drawn >= 1) {
+      ctx.fillStyle = colour;
+      ctx.fillRect(Math.round(at) - 1, middle - half, 2, half * 2);
+      drawn = at;
+    }
+    if (at - before > INTERVAL_ROOM && at > 0 && before < scene.width) {
+      interval(ctx, scene, (before + at) / 2, middle, duration(time - previous));
+    }
+    previous = time;
+  }
+}
+
+/** @param {CanvasRenderingContext2D} ctx @param {Scene} scene @param {number} at @param {number} middle @param {string} text */
+function interval(ctx, scene, at, middle, text) {
+  const width = ctx.measureText(text).width + 6;
+  ctx.fillStyle = scene.theme.surface;
+  ctx.fillRect(at - width / 2, middle - 6, width, 12);
+  ctx.fillStyle = scene.theme.ink;
+  ctx.fillText(text, at, middle + 0.5);
+}
+
+/** @param {CanvasRenderingContext2D} ctx @param {string} key @param {number} left @param {number} top @param {string} colour */
+function drawGlyph(ctx, key, left, top, colour) {
+  let path = GLYPHS.get(key);
+  if (!path) {
+    path = new Path2D(outcomeOf(key).glyph);
+    GLYPHS.set(key, path);
+  }
+  ctx.save();
+  ctx.translate(left, top);
+  ctx.strokeStyle = colour;
+  ctx.lineWidth = 1.8;
+  ctx.lineCap = 'round';
+  ctx.lineJoin = 'round';
+  ctx.stroke(path);
+  ctx.restore();
+}
+
+/**
+ * A chevron at the edge: this attempt is in another stretch of time.
+ * @param {CanvasRenderingContext2D} ctx @param {number} at @param {number} middle
+ * @param {number} side -1 for earlier, 1 for later @param {string} colour
+ */
+function elsewhere(ctx, at, middle, side, colour) {
+  ctx.strokeStyle = colour;
+  ctx.lineWidth = 1.5;
+  ctx.globalAlpha = 0.7;
+  ctx.beginPath();
+  ctx.moveTo(at - side * 2, middle - 4);
+  ctx.lineTo(at + side * 2, middle);
+  ctx.lineTo(at - side * 2, middle + 4);
+  ctx.stroke();
+  ctx.globalAlpha = 1;
+}
+
+/**
+ * @param {CanvasRenderingContext2D} ctx @param {Scene} scene
+ * @param {{ step: number, times: number[] }} grid
+ */
+function ruler(ctx, scene, grid) {
+  const { theme, width } = scene;
+  ctx.fillStyle = theme.surface;
+  ctx.fillRect(0, 0, width, theme.ruler);
+  ctx.fillStyle = theme.line;
+  ctx.fillRect(0, theme.ruler - 1, width, 1);
+  ctx.textAlign = 'left';
+  ctx.textBaseline = 'middle';
+  const digits = span(scene.domain) > 2 * 86_400_000 ? 0 : tickDigits(grid.step);
+  for (const time of grid.times) {
+    const at = Math.round(x(scene, time));
+    ctx.fillStyle = theme.line;
+    ctx.fillRect(at, theme.ruler - 7, 1, 7);
+    ctx.fillStyle = theme.faint;
+    ctx.fillText(clock(time, digits), at + 4, theme.ruler / 2);
+  }
+}
+
+/** @param {CanvasRenderingContext2D} ctx @param {Scene} scene */
+function nowLine(ctx, scene) {
+  const at = Math.round(x(scene, scene.now));
+  if (at < 0 || at > scene.width) return;
+  ctx.fillStyle = scene.theme.accent;
+  ctx.fillRect(at, scene.theme.ruler - 7, 1, scene.height);
+}

@@ -1,0 +1,212 @@
+// The view of one trace: table, timeline and drawer over one session, drawn together frame by frame.
+
+import { byId, kindById, setText } from './dom.js';
+import { Drawer } from './drawer.js';
+import { count, duration } from './format.js';
+import { span } from './scale.js';
+import { Table } from './table.js';
+import { readTheme } from './theme.js';
+import { Timeline } from './timeline.js';
+import { View } from './view.js';
+
+/**
+ * @typedef {import('./attempts.js').Attempt} Attempt
+ * @typedef {import('./session.js').Session} Session
+ */
+
+const PAN_SHARE = 0.2;
+const ZOOM_STEP = 0.7;
+
+export class Stage {
+  view;
+  table;
+  timeline;
+  drawer;
+  /** @type {Session | null} */
+  #session = null;
+  /** @type {number | null} */
+  #wanted = null;
+  #element = byId('stage');
+  #list = byId('list');
+  #theme;
+  #request;
+  #selected;
+
+  /**
+   * @param {() => void} request asks for a frame
+   * @param {(attempt: Attempt | null) => void} selected told of every change of the selection
+   */
+  constructor(request, selected) {
+    this.#request = request;
+    this.#selected = selected;
+    this.view = new View(request);
+    this.#theme = readTheme(this.#element);
+    const shared = { state: () => this.#session?.state ?? null, theme: () => this.#theme };
+    this.table = new Table(this.#list, byId('rows'), {
+      ...shared, view: this.view, scrolled: request, open: (attempt, byKeyboard) => this.open(attempt, byKeyboard),
+    });
+    this.timeline = new Timeline(kindById('timeline', HTMLCanvasElement), byId('tooltip'), {
+      ...shared, view: this.view, list: this.#list, live: () => this.#session?.fresh ?? false, open: (attempt) => this.open(attempt, false),
+    });
+    this.drawer = new Drawer(byId('drawer'), () => this.close());
+    this.#controls();
+    this.#watchLooks();
+  }
+
+  /** @param {Session | null} session @param {number | null} wanted an attempt to select once it is known */
+  show(session, wanted) {
+    this.#session = session;
+    this.#wanted = wanted;
+    this.table.clear();
+    this.view.reset();
+  }
+
+  get #now() {
+    return this.#session?.horizon(Date.now()) ?? 0;
+  }
+
+  get #attempt() {
+    const { attempts } = this.#session?.state ?? {};
+    return attempts && this.view.selected !== null ? attempts.at(this.view.selected - attempts.dropped) ?? null : null;
+  }
+
+  /** @param {Attempt} attempt @param {boolean} byKeyboard then the focus moves into the drawer */
+  open(attempt, byKeyboard) {
+    const state = this.#session?.state;
+    if (!state) return;
+    this.view.select(attempt.ordinal);
+    this.view.reveal(attempt.start, attempt.end ?? this.#now);
+    this.#selected(attempt);
+    this.drawer.draw(attempt, this.#now);
+    this.table.show(state.attempts.laneOf(attempt));
+    if (byKeyboard) this.drawer.focus();
+  }
+
+  close() {
+    const ordinal = this.view.selected;
+    this.view.select(null);
+    this.#selected(null);
+    this.drawer.draw(null, 0);
+    if (ordinal !== null) this.table.focus(ordinal);
+  }
+
+  /** @param {number} steps */
+  walk(steps) {
+    const state = this.#session?.state;
+    if (!state) return;
+    const attempt = this.#attempt;
+    this.table.walk(attempt ? state.attempts.laneOf(attempt) + steps : state.attempts.size - 1);
+    const reached = this.#attempt;
+    if (reached) this.open(reached, false);
+  }
+
+  fit() {
+    const state = this.#session?.state;
+    if (!state) return;
+    const attempt = this.#attempt;
+    const now = this.#now;
+    if (attempt) this.view.fit(attempt.start, attempt.end ?? now);
+    else if (state.attempts.size > 0) this.view.fit(state.attempts.earliest, Math.max(state.attempts.latest, this.#session?.live ? now : 0));
+  }
+
+  follow() {
+    const on = !(this.view.follow && this.table.stick);
+    this.table.stick = on;
+    this.view.setFollow(on);
+  }
+
+  /** @returns {import('./keys.js').Keys} */
+  get keys() {
+    const step = () => span(this.view.domain) * PAN_SHARE;
+    return {
+      a: () => this.view.pan(-step()), d: () => this.view.pan(step()),
+      ArrowLeft: () => this.view.pan(-step()), ArrowRight: () => this.view.pan(step()),
+      w: () => this.timeline.zoomCentre(ZOOM_STEP), s: () => this.timeline.zoomCentre(1 / ZOOM_STEP),
+      '+': () => this.timeline.zoomCentre(ZOOM_STEP), '-': () => this.timeline.zoomCentre(1 / ZOOM_STEP),
+      f: () => this.fit(), l: () => this.follow(),
+      '.': () => this.walk(1), ',': () => this.walk(-1), ArrowDown: () => this.walk(1), ArrowUp: () => this.walk(-1),
+      '?': () => kindById('help', HTMLDialogElement).showModal(),
+      Escape: () => this.close(),
+    };
+  }
+
+  /**
+   * Draws everything. Returns after how many milliseconds the picture is out of date, or null when only a
+   * new event can change it.
+   */
+  draw() {
+    const session = this.#session;
+    if (!session) return null;
+    const { state } = session;
+    const now = session.horizon(Date.now());
+    this.#adopt(state);
+    this.view.place(state.attempts.earliest, now, session.live);
+    if (!session.live && this.view.follow) this.view.follow = false;
+    this.view.advance(now, state.begin);
+    this.table.draw(now);
+    this.timeline.draw(now);
+    this.drawer.draw(this.#attempt, now);
+    this.#drawTools(session);
+    this.#drawNothing(session);
+    if (!session.fresh) return null;
+    const calm = matchMedia('(prefers-reduced-motion: reduce)').matches;
+    // A frame is due when something has moved by half a pixel; a clock that counts moves 10 times a second.
+    return calm ? 1000 : Math.min(100, Math.max(16, this.timeline.msPerPixel / 2));
+  }
+
+  /** @param {import('./state.js').TraceState} state */
+  #adopt(state) {
+    if (this.#wanted === null) return;
+    const attempt = state.attempts.get(this.#wanted);
+    if (!attempt) return;
+    this.#wanted = null;
+    this.open(attempt, false);
+  }
+
+  #controls() {
+    byId('follow').addEventListener('click', () => this.follow());
+    byId('zoom-in').addEventListener('click', () => this.timeline.zoomCentre(ZOOM_STEP));
+    byId('zoom-out').addEventListener('click', () => this.timeline.zoomCentre(1 / ZOOM_STEP));
+    byId('fit').addEventListener('click', () => this.fit());
+    byId('help-button').addEventListener('click', () => kindById('help', HTMLDialogElement).showModal());
+  }
+
+  #watchLooks() {
+    const refresh = () => {
+      this.#theme = readTheme(this.#element);
+      this.#request();
+    };
+    matchMedia('(prefers-color-scheme: dark)').addEventListener('change', refresh);
+    new ResizeObserver(refresh).observe(this.#element);
+  }
+
+  /** @param {Session} session */
+  #drawTools(session) {
+    const { view, table } = this;
+    const following = view.follow && table.stick;
+    const button = byId('follow');
+    button.hidden = !session.live;
+    button.setAttribute('aria-pressed', String(following));
+    const { below } = table;
+    setText(byId('follow-label'), following ? 'Following' : below > 0 ? `Follow, ${count(below)} below` : 'Follow');
+    setText(byId('span'), duration(span(view.domain)));
+  }
+
+  /** @param {Session} session */
+  #drawNothing({ state, live, connection }) {
+    const element = byId('nothing');
+    element.hidden = state.attempts.size > 0;
+    if (!element.hidden) setText(element, nothingWords(state.counters, live, connection.phase));
+  }
+}
+
+/** @param {import('../../types/wire').Counters | null} counters @param {boolean} live @param {string} phase */
+function nothingWords(counters, live, phase) {
+  if (phase === 'connecting') return 'Connecting…';
+  const healthy = counters ? counters.attempts.quiet : 0;
+  const seen = healthy > 0
+    ? `${count(healthy)} connected quickly and needed no telling.`
+    : 'No connect has been seen at all.';
+  if (!live) return `No attempt was told before the trace ended. ${seen}`;
+  return `Watching. Nothing has failed, been slow or been retried yet. ${seen}`;
+}

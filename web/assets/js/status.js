@@ -1,0 +1,142 @@
+// The line that is always there: connection, counters, losses; and the words for states that need some.
+
+import { OUTCOME_KEYS, outcomeOf } from './causes.js';
+import { byId, el, glyph, setAttribute, setText } from './dom.js';
+import { count, plural, visible } from './format.js';
+
+/**
+ * @typedef {import('./session.js').Session} Session
+ * @typedef {import('./stream.js').Connection} Connection
+ */
+
+/** @type {Record<string, string>} */
+const REASONS = {
+  requested: 'stopped',
+  ttl: 'ended at its time limit',
+  max_events: 'ended at its limit of events',
+  shutdown: 'ended with the server',
+  error: 'failed',
+};
+
+const STAGES = new Map([
+  ['ringbuf', 'in the kernel\'s ring buffer'],
+  ['queue', 'in the server\'s queue'],
+  ['expired', 'left the server\'s ring before this page could take them'],
+]);
+
+/** @param {Session | null} session @param {boolean} reachable @param {number} local */
+export function drawStatus(session, reachable, local) {
+  const { text, phase } = connectionText(session, reachable, local);
+  const pill = byId('connection');
+  setText(pill, text);
+  setAttribute(pill, 'data-phase', phase);
+  drawCounters(session);
+  drawNotices(session);
+  drawLegend(session);
+}
+
+/** @param {Session | null} session @param {boolean} reachable @param {number} local */
+function connectionText(session, reachable, local) {
+  if (!session) return reachable ? { text: 'ready', phase: 'idle' } : { text: 'server gone', phase: 'gone' };
+  const { connection, state } = session;
+  if (state.ended !== null && connection.phase !== 'missing') {
+    return { text: Object.hasOwn(REASONS, state.ended) ? REASONS[state.ended] : visible(state.ended), phase: 'ended' };
+  }
+  switch (connection.phase) {
+    case 'live': return { text: 'live', phase: 'live' };
+    case 'reconnecting': {
+      const wait = Math.max(0, Math.ceil((connection.retryAt - local) / 1000));
+      const what = connection.why === 'server' ? 'server gone' : 'reconnecting';
+      return { text: wait > 0 ? `${what}, again in ${wait} s` : `${what}…`, phase: connection.why === 'server' ? 'gone' : 'reconnecting' };
+    }
+    case 'unauthorised': return { text: 'unauthorised', phase: 'gone' };
+    case 'missing': return { text: 'trace discarded', phase: 'gone' };
+    default: return { text: 'connecting', phase: 'connecting' };
+  }
+}
+
+/** @param {Session | null} session */
+function drawCounters(session) {
+  const element = byId('counters');
+  const counters = session?.state.counters;
+  element.hidden = !counters;
+  if (!session || !counters) return;
+  const { attempts } = counters;
+  const { lost, seq } = session.state;
+  /** @type {[string, number, string, boolean?][]} */
+  const shown = [
+    ['Started', attempts.started, 'Attempts that entered SYN_SENT'],
+    ['Failed', attempts.failed, 'Attempts that ended without a connection'],
+    ['Connected', attempts.established, 'Attempts that succeeded'],
+    ['Quick, not told', attempts.quiet, 'Connected quickly and without a retransmit; counted in the kernel only'],
+    // Events are here before the next heartbeat counts them.
+    ['Events', Math.max(counters.delivered, seq), 'Events delivered by the kernel'],
+    ['Lost', lost.total, lossWords(session), lost.total > 0],
+  ];
+  if (attempts.untracked > 0) {
+    shown.push(['Untracked', attempts.untracked, 'Attempts that found the kernel\'s map full: nothing is known of them', true]);
+  }
+  if (session.state.attempts.dropped > 0) {
+    shown.push(['Dropped here', session.state.attempts.dropped, 'The oldest attempts, to keep this page small', true]);
+  }
+  while (element.children.length > shown.length) element.lastElementChild?.remove();
+  while (element.children.length < shown.length) element.append(el('div', {}, el('dt'), el('dd')));
+  shown.forEach(([name, value, title, alert], index) => {
+    const item = element.children[index];
+    setAttribute(item, 'title', title);
+    setAttribute(item, 'class', alert ? 'alert' : null);
+    setText(item.children[0], name);
+    setText(item.children[1], count(value));
+  });
+}
+
+/** @param {Session} session */
+function lossWords({ state }) {
+  const parts = [];
+  const { ringbuf, queue } = state.lost;
+  if (ringbuf > 0) parts.push(`${count(ringbuf)} ${STAGES.get('ringbuf')}`);
+  if (queue > 0) parts.push(`${count(queue)} ${STAGES.get('queue')}`);
+  for (const [stage, number] of state.missed) parts.push(`${count(number)} ${STAGES.get(stage) ?? `not sent to this page (${visible(stage)})`}`);
+  return parts.length > 0 ? parts.join(', ') : 'No event was lost';
+}
+
+/** @param {Session | null} session */
+function drawNotices(session) {
+  /** @type {string[]} */
+  const words = [];
+  if (session) {
+    const { state, connection } = session;
+    if (state.lost.total > 0) {
+      words.push(`${plural(state.lost.total, 'event')} lost: ${lossWords(session)}. The hatched times are incomplete.`);
+    }
+    if (state.expired > 0) words.push(`${plural(state.expired, 'older event')} had left the server's memory before this page was opened.`);
+    if (state.attempts.dropped > 0) words.push(`This page holds the newest ${count(state.attempts.size)} attempts; ${count(state.attempts.dropped)} older ones were dropped from it.`);
+    if (connection.phase === 'missing') words.push('The server no longer has this trace: it was deleted, or the server was restarted. What was received stays here.');
+    if (connection.phase === 'reconnecting' && connection.why === 'server') words.push('The server does not answer. What was received stays here; new events follow when it is back.');
+  }
+  const element = byId('notices');
+  while (element.children.length > words.length) element.lastElementChild?.remove();
+  while (element.children.length < words.length) element.append(el('p'));
+  words.forEach((text, index) => setText(element.children[index], text));
+}
+
+/** @param {Session | null} session */
+function drawLegend(session) {
+  const element = byId('legend');
+  const outcomes = session?.state.attempts.outcomes ?? new Map();
+  const keys = [...outcomes.keys()].sort((a, b) => OUTCOME_KEYS.indexOf(a) - OUTCOME_KEYS.indexOf(b));
+  const drawn = keys.join(' ');
+  if (element.dataset.drawn !== drawn) {
+    element.dataset.drawn = drawn;
+    element.replaceChildren(...keys.map((key) => {
+      const how = outcomeOf(key);
+      const item = el('li', { 'data-outcome': OUTCOME_KEYS.includes(key) ? key : 'other' });
+      item.append(glyph(how, key), el('b'), ` ${how.label}`);
+      return item;
+    }));
+  }
+  keys.forEach((key, index) => {
+    const number = element.children[index].querySelector('b');
+    if (number) setText(number, count(outcomes.get(key) ?? 0));
+  });
+}

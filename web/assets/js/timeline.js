@@ -1,0 +1,170 @@
+// The canvas: one lane per attempt, beside the table's rows and always level with them.
+
+import { outcome } from './causes.js';
+import { setText } from './dom.js';
+import { duration, endpoint, plural, processName } from './format.js';
+import { listen } from './gestures.js';
+import { paint } from './paint.js';
+import { span, toPixel, toTime } from './scale.js';
+
+/**
+ * @typedef {import('./attempts.js').Attempt} Attempt
+ *
+ * @typedef {object} Context what the timeline needs of the page around it
+ * @property {import('./view.js').View} view
+ * @property {() => import('./state.js').TraceState | null} state
+ * @property {() => import('./theme.js').Theme} theme
+ * @property {() => boolean} live
+ * @property {HTMLElement} list   scrolls; its rows are the lanes
+ * @property {(attempt: Attempt) => void} open
+ */
+
+/** Within so many pixels of a tick, the tick is meant. */
+const REACH = 5;
+
+export class Timeline {
+  #canvas;
+  #tooltip;
+  #context;
+  #width = 0;
+  #height = 0;
+
+  /** @param {HTMLCanvasElement} canvas @param {HTMLElement} tooltip @param {Context} context */
+  constructor(canvas, tooltip, context) {
+    this.#canvas = canvas;
+    this.#tooltip = tooltip;
+    this.#context = context;
+    this.#listen(canvas, () => true, true);
+    // On narrow screens the rows lie over the canvas: there the browser scrolls, and we pan and zoom.
+    this.#listen(context.list, () => context.theme().barTop > context.theme().bar, false);
+  }
+
+  /** Time shown by one pixel: how often a moving picture is worth a new frame. */
+  get msPerPixel() {
+    return span(this.#context.view.domain) / Math.max(1, this.#width);
+  }
+
+  /** @param {number} factor */
+  zoomCentre(factor) {
+    const { view } = this.#context;
+    view.zoom(factor, (view.domain.from + view.domain.to) / 2);
+  }
+
+  /** @param {number} now */
+  draw(now) {
+    const state = this.#context.state();
+    const ctx = this.#canvas.getContext('2d');
+    if (!state || !ctx) return;
+    this.#resize(ctx);
+    const { view, theme, live } = this.#context;
+    paint(ctx, {
+      width: this.#width,
+      height: this.#height,
+      domain: view.domain,
+      theme: theme(),
+      lanes: this.#lanes(state),
+      losses: state.losses,
+      selected: view.selected,
+      hovered: view.hovered,
+      now,
+      live: live(),
+      begin: state.begin,
+    });
+  }
+
+  /** @param {CanvasRenderingContext2D} ctx */
+  #resize(ctx) {
+    const { clientWidth, clientHeight } = this.#canvas;
+    const ratio = window.devicePixelRatio || 1;
+    const width = Math.round(clientWidth * ratio);
+    const height = Math.round(clientHeight * ratio);
+    if (this.#canvas.width !== width || this.#canvas.height !== height) {
+      this.#canvas.width = width;
+      this.#canvas.height = height;
+    }
+    ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
+    this.#width = clientWidth;
+    this.#height = clientHeight;
+  }
+
+  /** @param {import('./state.js').TraceState} state */
+  #lanes(state) {
+    const { row, ruler } = this.#context.theme();
+    const scrolled = this.#context.list.scrollTop;
+    const lanes = [];
+    const last = Math.min(state.attempts.size, Math.ceil((scrolled + this.#height - ruler) / row));
+    for (let lane = Math.floor(scrolled / row); lane < last; lane += 1) {
+      const attempt = state.attempts.at(lane);
+      if (attempt) lanes.push({ attempt, y: ruler + lane * row - scrolled });
+    }
+    return lanes;
+  }
+
+  /** @param {HTMLElement} element @param {() => boolean} enabled @param {boolean} vertical */
+  #listen(element, enabled, vertical) {
+    const { view, list } = this.#context;
+    // Coordinates on the list start below the ruler.
+    const top = () => (vertical ? 0 : this.#context.theme().ruler);
+    listen(element, {
+      enabled,
+      pan: (dx, dy) => {
+        view.pan(-dx * this.msPerPixel);
+        if (vertical) list.scrollTop -= dy;
+      },
+      zoom: (factor, x) => view.zoom(factor, toTime(view.domain, this.#width, x)),
+      hover: (x, y) => this.#hover(x, y + top()),
+      leave: () => this.#leave(),
+      tap: (_, y) => {
+        const attempt = this.#attemptAt(y + top());
+        // A tap on a row is the row's own click.
+        if (attempt && vertical) this.#context.open(attempt);
+      },
+    });
+  }
+
+  /** @param {number} y */
+  #attemptAt(y) {
+    const { row, ruler } = this.#context.theme();
+    if (y < ruler) return undefined;
+    return this.#context.state()?.attempts.at(Math.floor((y - ruler + this.#context.list.scrollTop) / row));
+  }
+
+  #leave() {
+    this.#tooltip.hidden = true;
+    this.#context.view.hover(null);
+  }
+
+  /** @param {number} x @param {number} y */
+  #hover(x, y) {
+    const attempt = this.#attemptAt(y);
+    if (!attempt) {
+      this.#leave();
+      return;
+    }
+    this.#context.view.hover(attempt.ordinal);
+    setText(this.#tooltip, this.#describe(attempt, x));
+    this.#tooltip.hidden = false;
+    const stage = /** @type {HTMLElement} */ (this.#tooltip.offsetParent);
+    const inStage = this.#canvas.getBoundingClientRect().left - stage.getBoundingClientRect().left + x;
+    const left = Math.min(inStage + 14, stage.clientWidth - this.#tooltip.offsetWidth - 4);
+    const below = y + 18 + this.#tooltip.offsetHeight < stage.clientHeight;
+    const above = y - 12 - this.#tooltip.offsetHeight;
+    this.#tooltip.style.transform = `translate(${Math.max(4, left)}px, ${below ? y + 18 : above}px)`;
+  }
+
+  /** @param {Attempt} attempt @param {number} x */
+  #describe(attempt, x) {
+    const now = this.#context.state()?.now(Date.now()) ?? 0;
+    const pixel = (/** @type {number} */ time) => toPixel(this.#context.view.domain, this.#width, time);
+    const index = attempt.retransmits.findIndex((time) => Math.abs(pixel(time) - x) <= REACH);
+    const head = `${processName(attempt.process)} → ${endpoint(attempt.network.peer)}`;
+    if (index >= 0) {
+      const time = attempt.retransmits[index];
+      const before = index === 0 ? attempt.start : attempt.retransmits[index - 1];
+      return `${head}\nSYN retransmit ${index + 1}, ${duration(time - attempt.start)} after the first`
+        + (index === 0 ? '' : `\n${duration(time - before)} after the one before`);
+    }
+    const took = duration((attempt.end ?? now) - attempt.start);
+    return `${head}\n${outcome(attempt).label}, ${took}, ${plural(attempt.synRetransmits, 'retransmit')}`;
+  }
+}

@@ -1,0 +1,166 @@
+//! The page's HTML.
+
+use std::fmt::Write as _;
+
+use askama::Template;
+
+use crate::assets::{asset_base, names};
+
+/// What the page says before any script runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Page<'a> {
+    /// Version of the server.
+    pub version: &'a str,
+    /// Name of the host, for the title: people keep several of these pages open.
+    pub host: &'a str,
+    /// Shown where JavaScript is off. `None` for callers who have not shown the token.
+    pub recent: Option<&'a Recent>,
+}
+
+/// The newest traces and attempts, as the page without JavaScript shows them.
+#[derive(Clone, Debug, Default)]
+pub struct Recent {
+    /// Newest first.
+    pub traces: Vec<TraceRow>,
+    /// Of the newest trace, newest first; some tens are plenty.
+    pub attempts: Vec<AttemptRow>,
+}
+
+/// One trace in the table.
+#[derive(Clone, Debug)]
+pub struct TraceRow {
+    /// Its id.
+    pub id: String,
+    /// Its name, or nothing.
+    pub name: String,
+    /// `running`, `stopped` or `failed`.
+    pub state: String,
+    /// Events delivered.
+    pub events: u64,
+    /// Events lost at any stage.
+    pub lost: u64,
+}
+
+/// One attempt in the table.
+#[derive(Clone, Debug)]
+pub struct AttemptRow {
+    /// When it began.
+    pub time: String,
+    /// Its cause or state.
+    pub outcome: String,
+    /// Address and port.
+    pub peer: String,
+    /// Thread name and process id; shown with control characters made visible.
+    pub process: String,
+    /// How often its SYN was sent again.
+    pub syn_retransmits: u32,
+    /// How long it took, with its unit.
+    pub duration: String,
+}
+
+/// The page at `/`.
+///
+/// # Panics
+/// Never: rendering into memory fails only where writing to memory does.
+pub fn index(page: &Page<'_>) -> String {
+    let template = Index {
+        version: page.version,
+        host: page.host,
+        base: asset_base(),
+        styles: names(".css").collect(),
+        modules: names(".js").collect(),
+        recent: page.recent,
+    };
+    template.render().expect("rendering into memory")
+}
+
+#[derive(Template)]
+#[template(path = "index.html")]
+struct Index<'a> {
+    version: &'a str,
+    host: &'a str,
+    base: &'static str,
+    styles: Vec<&'static str>,
+    modules: Vec<&'static str>,
+    recent: Option<&'a Recent>,
+}
+
+/// Control characters, and those that hide or reorder text, as something that can be seen: names of threads
+/// are whatever their owners chose.
+fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        match u32::from(character) {
+            code @ (0..0x20
+            | 0x7f..=0x9f
+            | 0xad
+            | 0x61c
+            | 0x200b..=0x200f
+            | 0x2028..=0x202e
+            | 0x2060..=0x2069
+            | 0xfeff) => write!(shown, "‹U+{code:04X}›").expect("writing to memory"),
+            _ => shown.push(character),
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(recent: Option<&Recent>) -> String {
+        index(&Page { version: "1.2.3", host: "web-1 <b>", recent })
+    }
+
+    #[test]
+    fn has_no_inline_script_or_style() {
+        let html = page(Some(&Recent::default()));
+        assert_eq!(html.matches("<script").count(), 1);
+        assert!(html.contains("/js/main.js\"></script>"));
+        assert!(!html.contains("<style"));
+        assert!(!html.contains(" style="));
+        for attribute in [" onclick=", " onload=", " onsubmit=", " oninput=", "javascript:"] {
+            assert!(!html.contains(attribute), "{attribute}");
+        }
+    }
+
+    #[test]
+    fn everything_it_links_is_embedded() {
+        let html = page(None);
+        let mut seen = 0;
+        for part in html.split([' ', '>', '\n']) {
+            let Some(link) = part.strip_prefix("href=\"").or_else(|| part.strip_prefix("src=\"")) else {
+                continue;
+            };
+            let path = link.trim_end_matches('"').strip_prefix("/assets/").unwrap();
+            assert!(crate::asset(path).is_some(), "{path}");
+            seen += 1;
+        }
+        assert!(seen > 10, "the scan found {seen} links only");
+    }
+
+    #[test]
+    fn escapes_and_shows_what_is_hostile() {
+        let recent = Recent {
+            traces: vec![],
+            attempts: vec![AttemptRow {
+                time: "now".into(),
+                outcome: "refused".into(),
+                peer: "[::1]:22".into(),
+                process: "</td><script>\u{1b}[31m\u{202e}".into(),
+                syn_retransmits: 0,
+                duration: "1 ms".into(),
+            }],
+        };
+        let html = page(Some(&recent));
+        assert!(html.contains("web-1 &#60;b&#62;"));
+        assert!(html.contains("&#60;/td&#62;&#60;script&#62;‹U+001B›[31m‹U+202E›"));
+    }
+
+    #[test]
+    fn says_nothing_of_traces_to_strangers() {
+        assert!(!page(None).contains("Newest attempts"));
+        assert!(page(Some(&Recent::default())).contains("Newest attempts"));
+    }
+}

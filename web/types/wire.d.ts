@@ -1,0 +1,94 @@
+// What the server sends, as docs/reference.md describes it. Members that may be unknown are optional.
+
+export interface Endpoint { address: string; port: number }
+
+export interface Network {
+  transport?: string;
+  type?: string;
+  local?: Endpoint;
+  peer?: Endpoint;
+}
+
+export interface Process {
+  pid: number;
+  tid?: number;
+  comm?: string;
+  user?: { id: number };
+  cgroup?: string;
+  netns?: number;
+}
+
+export interface Frame {
+  address: string;
+  function?: string;
+  offset?: number;
+  module?: string;
+  file?: string;
+  line?: number;
+}
+
+export interface Connect {
+  start_unix_nano?: string;
+  duration_ms?: number;
+  syn_retransmits?: number;
+  cause?: string;
+  stale_peer?: boolean;
+  challenges?: number;
+  soft_error?: string | number;
+  errno?: number;
+}
+
+export interface TraceEvent {
+  seq: number;
+  time_unix_nano: string;
+  event: string;
+  attempt?: number;
+  network?: Network;
+  process?: Process;
+  container?: { id: string };
+  error?: { type: string };
+  tcp?: { connect?: Connect };
+  stack?: { user?: Frame[]; kernel?: Frame[] };
+}
+
+export interface Counters {
+  produced: number;
+  delivered: number;
+  lost: { ringbuf: number; queue: number };
+  attempts: {
+    started: number;
+    established: number;
+    failed: number;
+    untracked: number;
+    quiet: number;
+  };
+}
+
+export interface Trace {
+  id: string;
+  name?: string | null;
+  state: 'running' | 'stopped' | 'failed';
+  end_reason: string | null;
+  created_unix_nano: string;
+  ended_unix_nano: string | null;
+  filter?: Record<string, unknown>;
+  slow_ms?: number;
+  events: { first_seq: number; next_seq: number };
+  counters: Counters;
+}
+
+export interface Hello { type: 'hello'; epoch: string | number; trace: Trace; first_seq: number; next_seq: number; time_unix_nano?: string }
+export interface Events { type: 'events'; events: TraceEvent[] }
+export interface Gap { type: 'gap'; from: number; to: number; count: number; stage: string }
+export interface Heartbeat { type: 'heartbeat'; time_unix_nano: string; counters: Counters }
+export interface End { type: 'end'; reason: string }
+export type Message = Hello | Events | Gap | Heartbeat | End;
+
+export interface Problem {
+  type?: string;
+  title?: string;
+  status: number;
+  detail?: string;
+  remedy?: string;
+  field?: string;
+}
