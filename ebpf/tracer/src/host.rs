@@ -79,6 +79,11 @@ pub fn release() -> String {
     uname().map_or_else(|error| error.to_string(), |name| name.release().to_string_lossy().into_owned())
 }
 
+/// `uname -n`.
+pub fn name() -> String {
+    uname().map_or_else(|error| error.to_string(), |name| name.nodename().to_string_lossy().into_owned())
+}
+
 /// Refuses kernels before 5.10, which lack the ring buffer and the clock that the programs use, and on which
 /// nothing was ever tested.
 pub(crate) fn check_release() -> Result<(), Error> {

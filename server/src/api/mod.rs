@@ -1,0 +1,55 @@
+//! The HTTP side: routes, and what every request passes before it reaches one.
+
+mod events;
+mod guard;
+mod page;
+mod problem;
+mod stream;
+mod system;
+mod traces;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{Router, http::StatusCode, middleware};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower_http::{timeout::TimeoutLayer, trace::TraceLayer};
+
+use crate::{token::Token, trace::Manager};
+use problem::Problem;
+
+/// What every handler may use.
+pub(crate) struct App {
+    pub(crate) manager: Manager,
+    pub(crate) token: Token,
+    /// Where the server really listens: a port of 0 is resolved.
+    pub(crate) address: SocketAddr,
+    /// Changes with every start of the server, so that readers know that sequence numbers began anew.
+    pub(crate) epoch: String,
+    /// Cancelled when the server shuts down.
+    pub(crate) shutdown: CancellationToken,
+    /// WebSocket tasks, which outlive the request that made them.
+    pub(crate) streams: TaskTracker,
+}
+
+/// An ordinary request is answered within this time; streams are not ordinary.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Every route of the server.
+pub(crate) fn router(app: &Arc<App>) -> Router {
+    let api = traces::router()
+        .merge(events::router())
+        .merge(system::router())
+        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT))
+        .merge(stream::router())
+        .layer(middleware::from_fn_with_state(Arc::clone(app), guard::require_token));
+    Router::new()
+        .nest("/api/v1", api.fallback(async || Problem::no_such_path()))
+        .merge(page::router())
+        .fallback(async || Problem::no_such_path())
+        .method_not_allowed_fallback(async || Problem::wrong_method())
+        .layer(middleware::from_fn_with_state(Arc::clone(app), guard::require_own_host_and_origin))
+        .layer(middleware::map_response(guard::add_security_headers))
+        // Paths and status only: headers carry the token.
+        .layer(TraceLayer::new_for_http())
+        .with_state(Arc::clone(app))
+}

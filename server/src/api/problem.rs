@@ -1,0 +1,151 @@
+//! Errors as RFC 9457 problem documents, mapped from the domain's errors in this one place.
+
+use axum::{
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+
+use crate::{request::FieldError, trace::CreateError};
+
+/// One problem. `type` is stable; the words may get better.
+#[derive(Debug, Serialize)]
+pub(crate) struct Problem {
+    r#type: &'static str,
+    title: &'static str,
+    status: u16,
+    detail: String,
+    remedy: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<String>,
+}
+
+impl Problem {
+    fn new(
+        status: StatusCode,
+        r#type: &'static str,
+        title: &'static str,
+        detail: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        let (detail, remedy) = (detail.into(), remedy.into());
+        Self { r#type, title, status: status.as_u16(), detail, remedy, field: None }
+    }
+
+    pub(crate) fn no_such_path() -> Self {
+        let (detail, remedy) = ("there is nothing at this path", "see docs/reference.md for all calls");
+        Self::new(StatusCode::NOT_FOUND, "urn:synscope:no-such-path", "No such path", detail, remedy)
+    }
+
+    pub(crate) fn wrong_method() -> Self {
+        let (detail, remedy) = ("this path does not take this method", "see docs/reference.md for all calls");
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "urn:synscope:wrong-method", "Wrong method", detail, remedy)
+    }
+
+    pub(crate) fn no_such_trace(id: &str) -> Self {
+        let detail = format!("there is no trace `{id}`");
+        let remedy = "GET /api/v1/traces lists them; ended traces are forgotten after some time";
+        Self::new(StatusCode::NOT_FOUND, "urn:synscope:no-such-trace", "No such trace", detail, remedy)
+    }
+
+    pub(crate) fn unauthorized(detail: &str) -> Self {
+        let remedy = "send `Authorization: Bearer TOKEN` with the token of the URL that the server printed";
+        Self::new(StatusCode::UNAUTHORIZED, "urn:synscope:unauthorized", "Not authorised", detail, remedy)
+    }
+
+    pub(crate) fn foreign_host(host: &str) -> Self {
+        let detail = format!("the Host `{host}` is not this server's");
+        let remedy = "use the URL that the server printed";
+        Self::new(
+            StatusCode::MISDIRECTED_REQUEST,
+            "urn:synscope:foreign-host",
+            "Foreign host",
+            detail,
+            remedy,
+        )
+    }
+
+    pub(crate) fn foreign_origin(origin: &str) -> Self {
+        let detail = format!("the Origin `{origin}` is not this server's own");
+        let remedy = "only the server's own page may call it from a browser";
+        Self::new(StatusCode::FORBIDDEN, "urn:synscope:foreign-origin", "Foreign origin", detail, remedy)
+    }
+
+    pub(crate) fn bad_json(detail: &str) -> Self {
+        let remedy = "send one JSON object, or nothing";
+        Self::new(StatusCode::BAD_REQUEST, "urn:synscope:bad-json", "Not JSON", detail, remedy)
+    }
+
+    pub(crate) fn bad_query(detail: &str) -> Self {
+        let remedy = "see docs/reference.md for this call's parameters";
+        Self::new(StatusCode::BAD_REQUEST, "urn:synscope:bad-query", "Bad query", detail, remedy)
+    }
+
+    pub(crate) fn not_declared_as_json() -> Self {
+        let (detail, remedy) = ("the body is not declared as JSON", "send `Content-Type: application/json`");
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "urn:synscope:not-json", "Not JSON", detail, remedy)
+    }
+
+    pub(crate) fn too_large(limit: usize) -> Self {
+        let detail = format!("the body is larger than {limit} bytes");
+        let remedy = "a trace request fits easily";
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "urn:synscope:too-large", "Too large", detail, remedy)
+    }
+
+    pub(crate) fn expired(first_seq: u64) -> Self {
+        let detail = format!("events before {first_seq} have left the live ring");
+        let remedy = format!("read on with after={}", first_seq - 1);
+        Self::new(StatusCode::GONE, "urn:synscope:expired", "Expired", detail, remedy)
+    }
+}
+
+impl From<FieldError> for Problem {
+    fn from(error: FieldError) -> Self {
+        let title = "Unacceptable field";
+        let remedy = "see docs/reference.md for the fields of a trace request";
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        let problem = Self::new(status, "urn:synscope:bad-field", title, error.problem, remedy);
+        Self { field: Some(error.field), ..problem }
+    }
+}
+
+impl From<CreateError> for Problem {
+    fn from(error: CreateError) -> Self {
+        let detail = error.to_string();
+        let unavailable = StatusCode::SERVICE_UNAVAILABLE;
+        match error {
+            CreateError::Field(error) => error.into(),
+            CreateError::TooMany(_) => {
+                let remedy = "stop one first, or start the server with a larger --max-traces";
+                Self::new(
+                    StatusCode::CONFLICT,
+                    "urn:synscope:too-many-traces",
+                    "Too many traces",
+                    detail,
+                    remedy,
+                )
+            }
+            CreateError::Kernel(error) => {
+                let title = "The kernel refused the probes";
+                Self::new(unavailable, "urn:synscope:kernel", title, detail, error.remedy())
+            }
+            CreateError::Io(_) => {
+                let remedy = "the system is short of threads or randomness: see its log";
+                Self::new(unavailable, "urn:synscope:system", "The system refused", detail, remedy)
+            }
+            CreateError::ShuttingDown => {
+                let remedy = "start it again";
+                Self::new(unavailable, "urn:synscope:shutdown", "Shutting down", detail, remedy)
+            }
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        // Strings and numbers always serialise.
+        let body = serde_json::to_vec(&self).unwrap_or_default();
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response()
+    }
+}

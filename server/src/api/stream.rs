@@ -1,0 +1,189 @@
+//! The WebSocket: each reader follows the live ring with its own cursor. A slow one falls behind the ring and
+//! is told what it missed; nobody else notices.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::{
+        Path, Query, State, WebSocketUpgrade,
+        rejection::QueryRejection,
+        ws::{CloseFrame, Message, WebSocket, close_code},
+    },
+    response::{IntoResponse as _, Response},
+    routing::any,
+};
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, interval_at, timeout};
+
+use super::{App, problem::Problem, traces::find};
+use crate::{
+    event::UnixNano,
+    trace::{CountersJson, EndReason, Expired, Trace},
+};
+
+pub(super) fn router() -> Router<Arc<App>> {
+    Router::new().route("/traces/{id}/stream", any(stream))
+}
+
+/// Events of one message, at most.
+const MAX_BATCH: usize = 256;
+/// Events are gathered for this long before they are sent, so that a storm does not cost a message each.
+const GATHER: Duration = Duration::from_millis(5);
+const HEARTBEAT: Duration = Duration::from_secs(5);
+/// A client that takes nothing for so long is gone.
+const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+/// A client has nothing to say.
+const MAX_CLIENT_MESSAGE: usize = 4 << 10;
+/// What one reader may leave untaken before sending waits for it.
+const WRITE_BUFFER: usize = 256 << 10;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StreamQuery {
+    #[serde(default)]
+    after: u64,
+}
+
+async fn stream(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    query: Result<Query<StreamQuery>, QueryRejection>,
+    upgrade: WebSocketUpgrade,
+) -> Result<Response, Problem> {
+    let Query(StreamQuery { after }) = query.map_err(|error| Problem::bad_query(&error.body_text()))?;
+    let trace = find(&app, &id)?;
+    let upgrade = upgrade
+        .protocols(["synscope.v1"])
+        .max_message_size(MAX_CLIENT_MESSAGE)
+        .max_frame_size(MAX_CLIENT_MESSAGE)
+        .max_write_buffer_size(WRITE_BUFFER + (1 << 20));
+    Ok(upgrade
+        .on_upgrade(move |socket| {
+            let streams = app.streams.clone();
+            streams.track_future(async move { Reader { app, trace, socket, cursor: after }.run().await })
+        })
+        .into_response())
+}
+
+/// What the server sends, besides events, which are JSON already.
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+enum Control<'a> {
+    Hello { epoch: &'a str, trace: &'a str, first_seq: u64, next_seq: u64 },
+    Gap { from: u64, to: u64, count: u64, stage: &'static str },
+    Heartbeat { time_unix_nano: UnixNano, counters: CountersJson },
+    End { reason: EndReason },
+}
+
+struct Reader {
+    app: Arc<App>,
+    trace: Arc<Trace>,
+    socket: WebSocket,
+    /// The last sequence number that was sent or told as missing.
+    cursor: u64,
+}
+
+/// The reader is gone or was closed; there is nothing left to do for it.
+struct Gone;
+
+impl Reader {
+    async fn run(mut self) {
+        // Whatever ends it, the client's own close included, ends quietly.
+        let _ = self.follow().await;
+    }
+
+    async fn follow(&mut self) -> Result<(), Gone> {
+        let range = self.trace.range();
+        let (epoch, trace) = (self.app.epoch.clone(), self.trace.id.clone());
+        let hello = Control::Hello {
+            epoch: &epoch,
+            trace: &trace,
+            first_seq: range.first_seq,
+            next_seq: range.next_seq,
+        };
+        self.control(&hello).await?;
+        self.cursor = match self.cursor {
+            0 => range.first_seq - 1,
+            after => after.min(range.next_seq - 1),
+        };
+        let mut progress = self.trace.watch();
+        let mut heartbeat = interval_at(Instant::now(), HEARTBEAT);
+        loop {
+            let seen = *progress.borrow_and_update();
+            self.catch_up(seen.next_seq).await?;
+            if let Some(reason) = seen.ended {
+                return self.finish(reason).await;
+            }
+            tokio::select! {
+                changed = progress.changed() => changed.map_err(|_| Gone)?,
+                _ = heartbeat.tick() => self.heartbeat().await?,
+                message = self.socket.recv() => self.heard(message).await?,
+            }
+            tokio::time::sleep(GATHER).await;
+        }
+    }
+
+    /// Sends everything before `next_seq`.
+    async fn catch_up(&mut self, next_seq: u64) -> Result<(), Gone> {
+        while self.cursor + 1 < next_seq {
+            match self.trace.read(Some(self.cursor + 1), MAX_BATCH) {
+                Ok(batch) => {
+                    self.cursor = batch.next_after;
+                    let events = batch.events.join(",");
+                    self.text(format!(r#"{{"type":"events","events":[{events}]}}"#)).await?;
+                }
+                Err(Expired { first_seq }) => {
+                    let (from, to) = (self.cursor + 1, first_seq - 1);
+                    self.cursor = to;
+                    self.control(&Control::Gap { from, to, count: to + 1 - from, stage: "ring" }).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn heartbeat(&mut self) -> Result<(), Gone> {
+        let heartbeat =
+            Control::Heartbeat { time_unix_nano: UnixNano::now(), counters: self.trace.counters() };
+        self.control(&heartbeat).await
+    }
+
+    /// Clients may ping and close; everything else they say is ignored.
+    async fn heard(&mut self, message: Option<Result<Message, axum::Error>>) -> Result<(), Gone> {
+        match message {
+            Some(Ok(Message::Close(_))) | None => Err(Gone),
+            Some(Err(_)) => self.close(close_code::SIZE, "messages are limited to 4 KiB").await,
+            Some(Ok(_)) => Ok(()),
+        }
+    }
+
+    async fn finish(&mut self, reason: EndReason) -> Result<(), Gone> {
+        self.heartbeat().await?;
+        self.control(&Control::End { reason }).await?;
+        if reason == EndReason::Shutdown {
+            self.close(close_code::AWAY, "the server is shutting down").await
+        } else {
+            self.close(close_code::NORMAL, "the trace ended").await
+        }
+    }
+
+    async fn close(&mut self, code: u16, reason: &'static str) -> Result<(), Gone> {
+        let close = Message::Close(Some(CloseFrame { code, reason: reason.into() }));
+        let _ = timeout(Duration::from_secs(1), self.socket.send(close)).await;
+        // Wait for the client's own close, so that ours is not lost with the connection.
+        while let Ok(Some(Ok(_))) = timeout(Duration::from_secs(1), self.socket.recv()).await {}
+        Err(Gone)
+    }
+
+    async fn control(&mut self, control: &Control<'_>) -> Result<(), Gone> {
+        self.text(serde_json::to_string(control).map_err(|_| Gone)?).await
+    }
+
+    async fn text(&mut self, text: String) -> Result<(), Gone> {
+        match timeout(SEND_TIMEOUT, self.socket.send(Message::Text(text.into()))).await {
+            Ok(Ok(())) => Ok(()),
+            _ => Err(Gone),
+        }
+    }
+}

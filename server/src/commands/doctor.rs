@@ -1,0 +1,93 @@
+//! `synscope doctor`: what this host allows and lacks.
+
+use std::{
+    fmt::Write as _,
+    io::{IsTerminal as _, stdout},
+    process::ExitCode,
+};
+
+use serde::Serialize;
+use synscope_tracer::host::{self, Status};
+
+use crate::{Failure, cli::DoctorArgs};
+
+/// The report, as JSON has it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    version: &'static str,
+    kernel: String,
+    /// True when traces can run.
+    works: bool,
+    checks: Vec<CheckJson>,
+}
+
+#[derive(Debug, Serialize)]
+struct CheckJson {
+    name: String,
+    status: &'static str,
+    found: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    costs: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    remedy: String,
+}
+
+/// Examines this host. Blocks for some milliseconds, within a tokio runtime.
+pub(crate) fn report() -> Report {
+    let checks = host::examine();
+    Report {
+        version: env!("CARGO_PKG_VERSION"),
+        kernel: host::release(),
+        works: checks.iter().all(|check| check.status != Status::Missing),
+        checks: checks
+            .into_iter()
+            .map(|check| CheckJson {
+                name: check.name,
+                status: match check.status {
+                    Status::Ok => "ok",
+                    Status::Limited => "limited",
+                    Status::Missing => "missing",
+                },
+                found: check.found,
+                costs: check.costs,
+                remedy: check.remedy,
+            })
+            .collect(),
+    }
+}
+
+/// Prints the report; exit code 1 when nothing can be traced here.
+pub(crate) fn run(args: &DoctorArgs) -> Result<ExitCode, Failure> {
+    let report = report();
+    if args.json {
+        let json = serde_json::to_string_pretty(&report);
+        println!("{}", json.map_err(|error| Failure::new(error.to_string(), "please report this"))?);
+    } else {
+        print!("{}", text(&report));
+    }
+    Ok(if report.works { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn text(report: &Report) -> String {
+    let colour = stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let width = report.checks.iter().map(|check| check.name.len()).max().unwrap_or(0);
+    let mut text = String::new();
+    for check in &report.checks {
+        let code = match check.status {
+            "ok" => 32,
+            "limited" => 33,
+            _ => 31,
+        };
+        let (on, off) = if colour { (format!("\x1b[{code}m"), "\x1b[0m") } else { (String::new(), "") };
+        let _ = writeln!(text, "{on}{:<8}{off} {:<width$}  {}", check.status, check.name, check.found);
+        for (label, line) in [("costs", &check.costs), ("remedy", &check.remedy)] {
+            if !line.is_empty() {
+                let _ = writeln!(text, "{:<8} {:<width$}  {label}: {line}", "", "");
+            }
+        }
+    }
+    let verdict =
+        if report.works { "Traces can run here." } else { "Nothing can be traced here; see above." };
+    let _ = writeln!(text, "\n{verdict}");
+    text
+}

@@ -1,0 +1,5 @@
+//! What the binary can be told to do.
+
+pub(crate) mod doctor;
+pub(crate) mod serve;
+pub(crate) mod trace;

@@ -1,0 +1,138 @@
+//! `synscope serve`: the dashboard and the HTTP API.
+
+use std::{
+    fs,
+    io::{self, IsTerminal as _},
+    os::unix::fs::DirBuilderExt as _,
+    path::Path,
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    time::timeout,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    Failure,
+    api::{self, App},
+    cli::{DEFAULT_DATA_DIR, ServeArgs},
+    token::{Token, random_hex},
+    trace::Manager,
+};
+
+/// Open connections and WebSockets have so long to end after the signal.
+const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Serves until SIGINT or SIGTERM.
+pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
+    log_to_stderr();
+    if !args.listen.ip().is_loopback() {
+        let problem = format!("{} is not a loopback address", args.listen);
+        let remedy = "listen on 127.0.0.1 and reach it through an SSH tunnel: the API shows what every process on \
+                      this host does, and speaks no TLS";
+        return Err(Failure::new(problem, remedy));
+    }
+    let token = token(&args.data_dir)?;
+    let (interrupt, terminate) = signals()?;
+    let listener = listen(&args).await?;
+    let address =
+        listener.local_addr().map_err(|error| Failure::new(error.to_string(), "try another --listen"))?;
+    let app = Arc::new(App {
+        manager: Manager::new(args.max_traces.into()),
+        token,
+        address,
+        epoch: random_hex(8)
+            .map_err(|error| Failure::new(error.to_string(), "the system gives no randomness"))?,
+        shutdown: CancellationToken::new(),
+        streams: TaskTracker::new(),
+    });
+    if let Some(error) = app.manager.kernel_error() {
+        tracing::warn!("nothing can be traced: {error}; remedy: {}", error.remedy());
+    }
+    println!("http://{address}/#token={}", app.token.reveal());
+    let stopping = app.shutdown.clone().cancelled_owned();
+    let server = axum::serve(listener, api::router(&app)).with_graceful_shutdown(stopping).into_future();
+    let server = tokio::spawn(server);
+    wait_for_either(interrupt, terminate).await;
+    shut_down(&app, server).await;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let colour =
+        io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour).with_writer(io::stderr).init();
+}
+
+/// The token of the environment, or the one in the data directory.
+fn token(data_dir: &Path) -> Result<Token, Failure> {
+    if let Ok(chosen) = std::env::var("SYNSCOPE_TOKEN") {
+        return Token::chosen(chosen).map_err(|problem| {
+            Failure::new(format!("SYNSCOPE_TOKEN: {problem}"), "choose another, or unset it")
+        });
+    }
+    let kept = fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(data_dir)
+        .and_then(|()| Token::kept_in(data_dir));
+    match kept {
+        Ok(token) => Ok(token),
+        Err(error) if data_dir == Path::new(DEFAULT_DATA_DIR) => {
+            tracing::warn!("{DEFAULT_DATA_DIR}: {error}; nothing is kept between runs (choose a --data-dir)");
+            Token::random().map_err(|error| Failure::new(error.to_string(), "the system gives no randomness"))
+        }
+        Err(error) => {
+            let problem = format!("data directory {}: {error}", data_dir.display());
+            Err(Failure::new(problem, "choose a --data-dir that this user may write to"))
+        }
+    }
+}
+
+type Signal = tokio::signal::unix::Signal;
+
+/// Set up before anything is announced, so that no signal finds nobody listening.
+fn signals() -> Result<(Signal, Signal), Failure> {
+    let both = signal(SignalKind::interrupt()).and_then(|int| Ok((int, signal(SignalKind::terminate())?)));
+    both.map_err(|error| Failure::new(format!("cannot listen for signals: {error}"), "see the system's log"))
+}
+
+async fn wait_for_either(mut interrupt: Signal, mut terminate: Signal) {
+    tokio::select! {
+        _ = interrupt.recv() => tracing::info!("SIGINT: shutting down"),
+        _ = terminate.recv() => tracing::info!("SIGTERM: shutting down"),
+    }
+}
+
+async fn listen(args: &ServeArgs) -> Result<TcpListener, Failure> {
+    TcpListener::bind(args.listen).await.map_err(|error| {
+        let remedy = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                "another process has this port: choose another with --listen 127.0.0.1:PORT"
+            }
+            _ => "choose another address with --listen",
+        };
+        Failure::new(format!("cannot listen on {}: {error}", args.listen), remedy)
+    })
+}
+
+/// Traces first: that ends the streams with their last events and a close. Then what is left of HTTP.
+async fn shut_down(app: &App, server: tokio::task::JoinHandle<io::Result<()>>) {
+    app.shutdown.cancel();
+    let orderly = async {
+        app.manager.stop_all().await;
+        app.streams.close();
+        app.streams.wait().await;
+        let _ = server.await;
+    };
+    if timeout(SHUTDOWN_PATIENCE, orderly).await.is_err() {
+        tracing::warn!("some connections did not end in time; leaving anyway");
+    }
+}

@@ -1,0 +1,161 @@
+//! `synscope trace`: attempts on the terminal, without a server.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Write as _},
+    process::ExitCode,
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use synscope_tracer::{CounterReader, Event, Kernel, Tracer};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    Failure,
+    cli::TraceArgs,
+    event::{Describer, EventBody},
+    request::{FieldError, TraceRequest},
+};
+
+/// Events taken from the ring buffer at once.
+const BATCH: usize = 512;
+
+/// Prints events until Ctrl-C, the time or the number of events that was asked for; then a summary.
+pub(crate) async fn run(args: TraceArgs) -> Result<ExitCode, Failure> {
+    let request = request(&args).map_err(|error| usage(&error))?;
+    let options = request.options().map_err(|error| usage(&error))?;
+    let (tracer, counters) = Tracer::start(&Kernel::of_this_host()?, &options)?;
+    let mut output = Output::new(args.json, request.max_events.unwrap_or(u64::MAX));
+    if !args.json {
+        eprintln!("tracing; Ctrl-C ends");
+    }
+    print_all(tracer, &mut output, request.ttl_s)
+        .await
+        .map_err(|error| Failure::new(format!("cannot go on: {error}"), "see the system's log"))?;
+    if !args.json {
+        output.summarise(&counters);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Wrong values of flags end like wrong flags do.
+fn usage(error: &FieldError) -> Failure {
+    eprintln!("synscope: {error}\n  remedy: see `synscope trace --help`");
+    std::process::exit(2);
+}
+
+/// The same request that the API takes, read by the same code.
+fn request(args: &TraceArgs) -> Result<TraceRequest, FieldError> {
+    TraceRequest::from_json(json!({
+        "filter": {
+            "pid": args.pid, "comm": args.comm, "uid": args.uid, "cgroup": args.cgroup, "netns": args.netns,
+            "family": args.family, "peer": args.peer, "peer_port": args.peer_port, "local_port": args.local_port,
+        },
+        "slow_ms": args.slow_ms, "starts": args.starts, "stacks": !args.no_stacks,
+        "ttl_s": args.ttl_s, "max_events": args.max_events,
+    }))
+}
+
+async fn print_all(mut tracer: Tracer, output: &mut Output, ttl_s: Option<u64>) -> io::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let ttl = tokio::time::sleep(ttl_s.map_or(Duration::MAX, Duration::from_secs));
+    tokio::pin!(ttl);
+    let mut events = Vec::new();
+    while output.left > 0 {
+        tokio::select! {
+            read = tracer.read(&mut events, BATCH) => read?,
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+            () = &mut ttl => break,
+        }
+        // Nobody reads any more (`| head`): that is an end like any other.
+        match tokio::task::block_in_place(|| output.print(events.drain(..))) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            printed => printed?,
+        }
+    }
+    Ok(())
+}
+
+struct Output {
+    json: bool,
+    left: u64,
+    seq: u64,
+    describer: Describer,
+    causes: BTreeMap<&'static str, u64>,
+    header_printed: bool,
+}
+
+impl Output {
+    fn new(json: bool, left: u64) -> Self {
+        let (describer, causes) = (Describer::default(), BTreeMap::new());
+        Self { json, left, seq: 0, describer, causes, header_printed: false }
+    }
+
+    fn print(&mut self, events: impl Iterator<Item = Event>) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        for event in events {
+            if self.left == 0 {
+                break;
+            }
+            self.left -= 1;
+            self.seq += 1;
+            let body = self.describer.describe(&event);
+            if let Some(cause) = body.facts.tcp.connect.cause {
+                *self.causes.entry(cause).or_default() += 1;
+            }
+            if self.json {
+                let mut value = serde_json::to_value(&body)?;
+                if let Value::Object(members) = &mut value {
+                    members.insert("seq".into(), self.seq.into());
+                }
+                writeln!(stdout, "{value}")?;
+            } else {
+                if !std::mem::replace(&mut self.header_printed, true) {
+                    writeln!(stdout, "{HEADER}")?;
+                }
+                writeln!(stdout, "{}", line(&body))?;
+            }
+        }
+        stdout.flush()
+    }
+
+    fn summarise(&self, counters: &CounterReader) {
+        let Ok(counted) = counters.read() else { return };
+        eprintln!(
+            "\n{} attempts: {} established, {} failed; {} lost events",
+            counted.started, counted.established, counted.failed, counted.lost_ringbuf,
+        );
+        for (cause, count) in &self.causes {
+            eprintln!("{count:>8} {cause}");
+        }
+    }
+}
+
+const HEADER: &str =
+    "    AFTER      PID COMM             LOCAL                  PEER                   RETX EVENT";
+
+fn line(body: &EventBody) -> String {
+    let facts = &body.facts;
+    let connect = &facts.tcp.connect;
+    let endpoint = |endpoint: crate::event::Endpoint| {
+        std::net::SocketAddr::new(endpoint.address, endpoint.port).to_string()
+    };
+    let what = match (connect.cause, &facts.error) {
+        (Some(cause), Some(error)) => format!("failed: {cause} ({})", error.r#type),
+        (Some(cause), None) => format!("failed: {cause}"),
+        _ => body.event.trim_start_matches("connect.").to_owned(),
+    };
+    format!(
+        "{:>7.0}ms {:>8} {:<16} {:<22} {:<22} {:>4} {what}",
+        connect.duration_ms,
+        facts.process.pid,
+        // A thread name is whatever its owner made it: escape what could move the cursor.
+        facts.process.comm.escape_debug(),
+        endpoint(facts.network.local),
+        endpoint(facts.network.peer),
+        connect.syn_retransmits,
+    )
+}

@@ -1,0 +1,243 @@
+//! Events as JSON: OpenTelemetry's names, nested. What is not known is absent.
+
+use std::{net::SocketAddr, time::Duration};
+
+use serde::Serialize;
+use synscope_tracer::{
+    Event, EventKind,
+    cgroups::Cgroups,
+    errno_name,
+    symbols::{Frame, Symbols},
+};
+
+/// One event, without its sequence number.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct EventBody {
+    pub(crate) time_unix_nano: UnixNano,
+    pub(crate) event: &'static str,
+    pub(crate) attempt: u64,
+    #[serde(flatten)]
+    pub(crate) facts: Facts,
+}
+
+/// What an event says of its attempt.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Facts {
+    pub(crate) network: Network,
+    pub(crate) process: Process,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<ErrorType>,
+    pub(crate) tcp: Tcp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) stack: Option<Stack>,
+}
+
+/// Nanoseconds since 1970, a string in JSON: they exceed 2^53.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct UnixNano(pub(crate) u64);
+
+impl UnixNano {
+    pub(crate) fn now() -> Self {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        Self(u64::try_from(since.unwrap_or_default().as_nanos()).unwrap_or(u64::MAX))
+    }
+}
+
+impl Serialize for UnixNano {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Network {
+    transport: &'static str,
+    r#type: &'static str,
+    pub(crate) local: Endpoint,
+    pub(crate) peer: Endpoint,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Endpoint {
+    pub(crate) address: std::net::IpAddr,
+    pub(crate) port: u16,
+}
+
+impl From<SocketAddr> for Endpoint {
+    fn from(address: SocketAddr) -> Self {
+        Self { address: address.ip(), port: address.port() }
+    }
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Process {
+    pub(crate) pid: u32,
+    tid: u32,
+    pub(crate) comm: String,
+    user: User,
+    cgroup: String,
+    netns: u32,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+struct User {
+    id: u32,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct ErrorType {
+    pub(crate) r#type: String,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Tcp {
+    pub(crate) connect: Connect,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Connect {
+    pub(crate) start_unix_nano: UnixNano,
+    pub(crate) duration_ms: f64,
+    pub(crate) syn_retransmits: u16,
+    #[serde(skip_serializing_if = "is_zero")]
+    syn_unsent: u16,
+    stale_peer: bool,
+    challenges: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cause: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    errno: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    soft_error: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+fn is_zero(count: &u16) -> bool {
+    *count == 0
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Stack {
+    pub(crate) user: Vec<FrameJson>,
+    pub(crate) kernel: Vec<FrameJson>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct FrameJson {
+    pub(crate) address: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) function: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) offset: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) module: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<u32>,
+}
+
+impl From<Frame> for FrameJson {
+    fn from(frame: Frame) -> Self {
+        Self {
+            address: format!("{:#x}", frame.address),
+            function: frame.function,
+            offset: frame.offset,
+            module: frame.module,
+            file: frame.file.map(|file| file.to_string_lossy().into_owned()),
+            line: frame.line,
+        }
+    }
+}
+
+/// Adds what the kernel's numbers stand for: symbols, cgroup paths. Reads files, so it belongs on a thread
+/// that may block.
+#[derive(Debug, Default)]
+pub(crate) struct Describer {
+    symbols: Symbols,
+    cgroups: Cgroups,
+}
+
+impl Describer {
+    pub(crate) fn describe(&mut self, event: &Event) -> EventBody {
+        let (cause, errno, soft_error) = match event.kind {
+            EventKind::Failed(failure) => {
+                (Some(failure.cause.name()), non_zero(failure.errno), non_zero(failure.soft_error))
+            }
+            _ => (None, None, None),
+        };
+        let facts = Facts {
+            network: Network {
+                transport: "tcp",
+                r#type: if event.peer.is_ipv4() { "ipv4" } else { "ipv6" },
+                local: event.local.into(),
+                peer: event.peer.into(),
+            },
+            process: self.process(event),
+            error: errno.map(|errno| ErrorType { r#type: errno_name(errno) }),
+            tcp: Tcp {
+                connect: Connect {
+                    start_unix_nano: UnixNano(event.start_unix_ns),
+                    duration_ms: milliseconds(event.duration),
+                    syn_retransmits: event.syn_retransmits,
+                    syn_unsent: event.syn_unsent,
+                    stale_peer: event.challenges > 0,
+                    challenges: event.challenges,
+                    cause,
+                    errno,
+                    soft_error: soft_error.map(errno_name),
+                },
+            },
+            stack: self.stack(event),
+        };
+        EventBody {
+            time_unix_nano: UnixNano(event.time_unix_ns),
+            event: event_name(&event.kind),
+            attempt: event.attempt,
+            facts,
+        }
+    }
+
+    fn process(&mut self, event: &Event) -> Process {
+        let owner = &event.owner;
+        let cgroup = self.cgroups.path(owner.cgroup).map(str::to_owned);
+        Process {
+            pid: owner.pid,
+            tid: owner.tid,
+            comm: owner.comm(),
+            user: User { id: owner.uid },
+            cgroup: cgroup.unwrap_or_else(|| format!("id:{}", owner.cgroup)),
+            netns: event.netns,
+        }
+    }
+
+    fn stack(&mut self, event: &Event) -> Option<Stack> {
+        let stacks = event.stacks.as_ref()?;
+        let json = |frames: Vec<Frame>| frames.into_iter().map(FrameJson::from).collect();
+        Some(Stack {
+            user: json(self.symbols.user(event.owner.pid, &stacks.user)),
+            kernel: json(self.symbols.kernel(&stacks.kernel)),
+        })
+    }
+}
+
+fn event_name(kind: &EventKind) -> &'static str {
+    match kind {
+        EventKind::Started => "connect.start",
+        EventKind::Retransmitted => "connect.retransmit",
+        EventKind::Challenged => "connect.challenge",
+        EventKind::Established => "connect.established",
+        EventKind::Failed(_) => "connect.failed",
+    }
+}
+
+fn non_zero(errno: i32) -> Option<i32> {
+    (errno != 0).then_some(errno)
+}
+
+/// Milliseconds with microseconds behind the point: what a person can use.
+fn milliseconds(duration: Duration) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "2^53 microseconds are 285 years")]
+    let micros = duration.as_micros() as f64;
+    micros / 1000.0
+}

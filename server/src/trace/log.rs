@@ -1,0 +1,86 @@
+//! The live ring of one trace: its newest events, as the JSON that every reader gets.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use serde::Serialize;
+
+use super::SeqRange;
+use crate::event::EventBody;
+
+/// Events held. The oldest leave first; a reader that still wanted them is told of the gap.
+pub(crate) const MAX_EVENTS: usize = 65_536;
+/// Bytes of JSON held, whichever limit is met first.
+pub(crate) const MAX_BYTES: usize = 64 << 20;
+
+/// Sequence numbers start at 1 and have no holes: an event that was lost never had one.
+pub(super) struct Log {
+    first_seq: u64,
+    bytes: usize,
+    events: VecDeque<Arc<str>>,
+}
+
+/// A run of events, as JSON, in order.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    pub(crate) events: Vec<Arc<str>>,
+    /// The `after` that continues.
+    pub(crate) next_after: u64,
+    pub(crate) first_seq: u64,
+}
+
+/// The event after the cursor has left the ring.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Expired {
+    /// The oldest one still there.
+    pub(crate) first_seq: u64,
+}
+
+#[derive(Serialize)]
+struct Numbered<'a> {
+    seq: u64,
+    #[serde(flatten)]
+    body: &'a EventBody,
+}
+
+impl Log {
+    pub(super) fn new() -> Self {
+        Self { first_seq: 1, bytes: 0, events: VecDeque::new() }
+    }
+
+    pub(super) fn range(&self) -> SeqRange {
+        SeqRange { first_seq: self.first_seq, next_seq: self.first_seq + self.events.len() as u64 }
+    }
+
+    /// Numbers an event and keeps it. Returns its number.
+    pub(super) fn append(&mut self, body: &EventBody) -> u64 {
+        let seq = self.range().next_seq;
+        // Strings, numbers and maps with string keys always serialise.
+        let json: Arc<str> = serde_json::to_string(&Numbered { seq, body }).unwrap_or_default().into();
+        self.bytes += json.len();
+        self.events.push_back(json);
+        while self.events.len() > MAX_EVENTS || self.bytes > MAX_BYTES {
+            self.drop_oldest();
+        }
+        seq
+    }
+
+    fn drop_oldest(&mut self) {
+        if let Some(oldest) = self.events.pop_front() {
+            self.bytes -= oldest.len();
+            self.first_seq += 1;
+        }
+    }
+
+    /// Events from the number `from` on, or from the oldest one still held.
+    pub(super) fn read(&self, from: Option<u64>, limit: usize) -> Result<Batch, Expired> {
+        let SeqRange { first_seq, next_seq } = self.range();
+        let from = from.unwrap_or(first_seq);
+        if from < first_seq {
+            return Err(Expired { first_seq });
+        }
+        let skip = usize::try_from(from - first_seq).unwrap_or(usize::MAX);
+        let events: Vec<_> = self.events.iter().skip(skip).take(limit).cloned().collect();
+        let next_after = (from - 1).min(next_seq - 1) + events.len() as u64;
+        Ok(Batch { events, next_after, first_seq })
+    }
+}

@@ -1,0 +1,132 @@
+//! The way of a trace's events: from the ring buffer, through a bounded queue, described and numbered, to the
+//! live ring. Reading the ring buffer never waits for what comes after it.
+
+use std::{
+    io,
+    sync::{Arc, atomic::Ordering},
+    thread,
+    time::Duration,
+};
+
+use synscope_tracer::{Event, Tracer};
+use tokio::sync::mpsc;
+
+use super::{EndReason, Progress, Trace, lock};
+use crate::event::{Describer, UnixNano};
+
+/// Events taken from the ring buffer at once.
+const BATCH: usize = 512;
+/// Batches between the ring buffer's reader and the thread that describes events, 65,536 events at the most.
+/// When the queue is full, the batch at hand is dropped and counted as `lost.queue`.
+const QUEUE: usize = 128;
+/// Programs that were running when their link was closed end within microseconds; this is how long the last
+/// of their records is waited for.
+const LAST_RECORDS: Duration = Duration::from_millis(100);
+
+/// Starts the trace's two halves.
+pub(super) fn start(trace: &Arc<Trace>, tracer: Tracer) -> io::Result<()> {
+    let (queue, batches) = mpsc::channel(QUEUE);
+    let describing = Arc::clone(trace);
+    thread::Builder::new()
+        .name("synscope-events".into())
+        .spawn(move || describe_all(&describing, batches))?;
+    tokio::spawn(read_all(Arc::clone(trace), tracer, queue));
+    Ok(())
+}
+
+/// Reads the ring buffer until the trace is to stop, then detaches, drains and unloads.
+async fn read_all(trace: Arc<Trace>, mut tracer: Tracer, queue: mpsc::Sender<Vec<Event>>) {
+    let ttl = trace.request.ttl_s.map_or(Duration::MAX, Duration::from_secs);
+    let ttl = tokio::time::sleep(ttl);
+    tokio::pin!(ttl);
+    loop {
+        let mut events = Vec::new();
+        let read = tokio::select! {
+            read = tracer.read(&mut events, BATCH) => read,
+            () = trace.stopping.cancelled() => break,
+            () = &mut ttl => {
+                trace.ask_to_stop(EndReason::Ttl);
+                break;
+            }
+        };
+        hand_over(&trace, &queue, events);
+        if let Err(error) = read {
+            tracing::error!(trace = trace.id, %error, "reading the ring buffer failed, the trace ends");
+            trace.ask_to_stop(EndReason::Error);
+            break;
+        }
+    }
+    tracer.detach();
+    drain(&trace, &mut tracer, &queue).await;
+    // Unloaded first: when the other half sees the end of the queue, it says that the trace has ended.
+    drop(tracer);
+    drop(queue);
+}
+
+/// Takes what the programs had produced when they were detached.
+async fn drain(trace: &Trace, tracer: &mut Tracer, queue: &mpsc::Sender<Vec<Event>>) {
+    let deadline = tokio::time::Instant::now() + LAST_RECORDS;
+    let mut produced = None;
+    loop {
+        let mut events = Vec::new();
+        while !tracer.drain(&mut events, BATCH) {
+            // The describing thread may need a moment; nobody else waits for this one.
+            let _ = queue.send(std::mem::take(&mut events)).await;
+        }
+        if !events.is_empty() {
+            let _ = queue.send(events).await;
+        }
+        // Done once the counters have stood still for a moment.
+        let now = trace.counters.read().ok().map(|counters| counters.produced);
+        if now == produced || tokio::time::Instant::now() > deadline {
+            return;
+        }
+        produced = now;
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+fn hand_over(trace: &Trace, queue: &mpsc::Sender<Vec<Event>>, events: Vec<Event>) {
+    if events.is_empty() {
+        return;
+    }
+    if let Err(full) = queue.try_send(events) {
+        let lost = full.into_inner().len() as u64;
+        let before = trace.lost_queue.fetch_add(lost, Ordering::Relaxed);
+        if before == 0 {
+            tracing::error!(
+                trace = trace.id,
+                "events come faster than they can be described; counting losses"
+            );
+        }
+    }
+}
+
+/// Describes, numbers and keeps events until the reader is gone; then the trace has ended.
+fn describe_all(trace: &Trace, mut batches: mpsc::Receiver<Vec<Event>>) {
+    let mut describer = Describer::default();
+    let mut left = trace.request.max_events.unwrap_or(u64::MAX);
+    while let Some(events) = batches.blocking_recv() {
+        let wanted = usize::try_from(left).unwrap_or(usize::MAX);
+        let beyond = events.len().saturating_sub(wanted) as u64;
+        let bodies: Vec<_> = events.iter().take(wanted).map(|event| describer.describe(event)).collect();
+        left -= bodies.len() as u64;
+        // What was produced beyond the limit is not told, and still accounted for.
+        trace.lost_queue.fetch_add(beyond, Ordering::Relaxed);
+        let next_seq = {
+            let mut state = lock(&trace.state);
+            for body in bodies {
+                let seq = state.log.append(&body);
+                state.attempts.fold(seq, body);
+            }
+            state.log.range().next_seq
+        };
+        trace.progress.send_replace(Progress { next_seq, ended: None });
+        if left == 0 {
+            trace.ask_to_stop(EndReason::MaxEvents);
+        }
+    }
+    let reason = lock(&trace.end_reason).unwrap_or(EndReason::Error);
+    lock(&trace.state).ended = Some((UnixNano::now(), reason));
+    trace.progress.send_modify(|progress| progress.ended = Some(reason));
+}
