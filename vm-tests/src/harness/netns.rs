@@ -37,11 +37,7 @@ impl Netns {
             unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }
                 .context("unshare(CLONE_NEWNET)")?;
             let handle = File::open("/proc/thread-self/ns/net").context("opening the namespace")?;
-            tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()?
-                .block_on(configure())
-                .context("configuring lo")?;
+            block_on(configure()).context("configuring lo")?;
             Ok(handle)
         })?;
         let inode = handle.metadata()?.ino();
@@ -82,10 +78,27 @@ fn on_own_thread<T: Send>(comm: &str, work: impl FnOnce() -> Result<T> + Send) -
     })
 }
 
+/// Raises `lo` in the namespace that this thread is in.
+pub fn raise_loopback() -> Result<()> {
+    block_on(async {
+        let (connection, handle, _) = rtnetlink::new_connection()?;
+        tokio::spawn(connection);
+        raise(&handle).await
+    })
+}
+
+fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+async fn raise(handle: &Handle) -> Result<()> {
+    Ok(handle.link().set(LinkUnspec::new_with_index(LOOPBACK).up().build()).execute().await?)
+}
+
 async fn configure() -> Result<()> {
     let (connection, handle, _) = rtnetlink::new_connection()?;
     tokio::spawn(connection);
-    handle.link().set(LinkUnspec::new_with_index(LOOPBACK).up().build()).execute().await?;
+    raise(&handle).await?;
     let route = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(SILENT_V4, 24);
     add_address(&handle, SOURCE_V4.into(), 32).await?;
     handle.route().add(route.output_interface(LOOPBACK).build()).execute().await?;

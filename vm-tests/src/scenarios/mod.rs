@@ -67,6 +67,14 @@ pub fn all() -> Vec<Scenario> {
     .concat()
 }
 
+/// The scenarios whose name contains one of `parts`, or all of them when there is none.
+pub fn matching(parts: &[String]) -> Vec<Scenario> {
+    let wanted = |scenario: &Scenario| {
+        parts.is_empty() || parts.iter().any(|part| scenario.name.contains(part.as_str()))
+    };
+    all().into_iter().filter(wanted).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;

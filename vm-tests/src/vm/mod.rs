@@ -1,1 +1,16 @@
-//! x
+//! Kernels booted in QEMU: fetching them, building what runs inside, booting, and judging the outcome.
+
+pub mod apt;
+pub mod arch;
+pub mod console;
+pub mod cpio;
+pub mod kernels;
+pub mod lock;
+pub mod machine;
+pub mod matrix;
+pub mod package;
+pub mod programs;
+pub mod protocol;
+pub mod qemu;
+pub mod report;
+pub mod verdict;

@@ -1,0 +1,117 @@
+//! One virtual machine from boot to verdict.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use super::console::{self, Finding};
+use super::protocol::Record;
+use super::qemu::{Accelerator, Boot, Qemu};
+use super::verdict::{Transcript, Verdict};
+
+/// How long a guest may take to reach user space, with every core of the host busy.
+const BOOT_LIMIT: Duration = Duration::from_mins(1);
+/// How long nothing may end or begin: longer than the limit that the guest sets for each scenario.
+const SILENCE_LIMIT: Duration = Duration::from_secs(90);
+/// A console that says more than this says nothing.
+const CONSOLE_LIMIT: u64 = 8 << 20;
+const CONSOLE_TAIL: usize = 15;
+
+/// The whole outcome of one machine.
+#[derive(Debug)]
+pub struct Report {
+    /// The kernel's series, or the image's name.
+    pub series: String,
+    /// What the guest said, judged.
+    pub verdict: Verdict,
+    /// What the console said.
+    pub findings: Vec<Finding>,
+    /// The console's last lines, when something is wrong.
+    pub console_tail: String,
+    /// The console's file.
+    pub console: PathBuf,
+    /// From starting QEMU to its end.
+    pub took: Duration,
+}
+
+impl Report {
+    /// Whether nothing is wrong.
+    pub fn is_good(&self) -> bool {
+        self.verdict.is_good() && !self.findings.iter().any(|finding| finding.fatal)
+    }
+}
+
+/// Boots, listens until the guest ends or a limit passes, and judges.
+pub fn run(
+    series: &str,
+    boot: &Boot<'_>,
+    accelerator: Accelerator,
+    limit: Duration,
+    progress: impl Fn(&Record),
+) -> Result<Report> {
+    let begun = Instant::now();
+    let mut qemu = Qemu::start(boot, accelerator)?;
+    let lines = qemu.lines()?;
+    let mut transcript = Transcript::default();
+    if let Some(trouble) = listen(&lines, &mut transcript, boot, begun + limit, progress) {
+        transcript.trouble(trouble);
+    }
+    qemu.stop();
+    let text = String::from_utf8_lossy(&fs::read(boot.console).unwrap_or_default()).into_owned();
+    let verdict = transcript.finish();
+    let findings = console::findings(&text);
+    let console_tail = if verdict.is_good() { String::new() } else { console::tail(&text, CONSOLE_TAIL) };
+    Ok(Report {
+        series: series.to_owned(),
+        verdict,
+        findings,
+        console_tail,
+        console: boot.console.to_owned(),
+        took: begun.elapsed(),
+    })
+}
+
+/// Feeds the transcript until the guest ends; says what was wrong if it had to be ended.
+fn listen(
+    lines: &Receiver<String>,
+    transcript: &mut Transcript,
+    boot: &Boot<'_>,
+    deadline: Instant,
+    progress: impl Fn(&Record),
+) -> Option<String> {
+    let mut heard = Instant::now();
+    loop {
+        match lines.recv_timeout(Duration::from_millis(500)) {
+            Ok(line) => {
+                heard = Instant::now();
+                transcript.feed(&line).iter().for_each(&progress);
+            }
+            Err(RecvTimeoutError::Disconnected) => return None,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        if Instant::now() > deadline {
+            return Some(format!("out of time{}", during(transcript)));
+        }
+        let (limit, what) = if transcript.said_hello() {
+            (SILENCE_LIMIT, "the guest fell silent")
+        } else {
+            (BOOT_LIMIT, "the guest did not reach user space")
+        };
+        if heard.elapsed() > limit {
+            return Some(format!("{what}{}", during(transcript)));
+        }
+        if fs::metadata(boot.console).is_ok_and(|console| console.len() > CONSOLE_LIMIT) {
+            return Some(format!("the console was flooded{}", during(transcript)));
+        }
+    }
+}
+
+fn during(transcript: &Transcript) -> String {
+    match transcript.running() {
+        [] => String::new(),
+        running => format!(" during {}", running.join(", ")),
+    }
+}

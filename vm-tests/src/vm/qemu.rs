@@ -1,0 +1,137 @@
+//! QEMU's command line, and which accelerator it really has.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use super::arch::Arch;
+use super::protocol::{PROBE, RESULTS};
+
+/// A kernel under KVM says hello within a second. A `/dev/kvm` may exist and hang.
+const KVM_LIMIT: Duration = Duration::from_secs(5);
+/// A killed QEMU that does not go away is left behind rather than waited for.
+const KILL_LIMIT: Duration = Duration::from_secs(5);
+
+/// What runs the guest's instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accelerator {
+    /// The processor.
+    Kvm,
+    /// Translation, slower and always there.
+    Tcg,
+}
+
+/// What to boot.
+#[derive(Clone, Copy, Debug)]
+pub struct Boot<'a> {
+    /// The architecture.
+    pub arch: &'static Arch,
+    /// The kernel image.
+    pub kernel: &'a Path,
+    /// The initramfs.
+    pub initramfs: &'a Path,
+    /// The file for the kernel's console.
+    pub console: &'a Path,
+    /// More words for the kernel's command line.
+    pub words: &'a str,
+}
+
+/// A running QEMU whose standard output is the guest's results.
+pub struct Qemu(Child);
+
+impl Qemu {
+    /// Starts it.
+    pub fn start(boot: &Boot<'_>, accelerator: Accelerator) -> Result<Self> {
+        let arch = boot.arch;
+        let processor: &[&str] = match accelerator {
+            Accelerator::Kvm => &["-accel", "kvm", "-cpu", "host"],
+            Accelerator::Tcg => arch.emulated,
+        };
+        let line =
+            format!("console={} quiet panic=-1 {RESULTS}{} {}", arch.console, arch.results, boot.words);
+        // A comma separates QEMU's options, and two stand for one.
+        let console = boot.console.display().to_string().replace(',', ",,");
+        let child = Command::new(arch.qemu)
+            .args(processor)
+            .args(["-smp", "2", "-m", "512", "-nodefaults", "-no-reboot", "-display", "none"])
+            .arg("-kernel")
+            .arg(boot.kernel)
+            .arg("-initrd")
+            .arg(boot.initramfs)
+            .args(["-append", line.trim_end()])
+            .args(["-chardev", &format!("file,id=console,path={console}"), "-serial", "chardev:console"])
+            .args(["-chardev", "stdio,id=results,signal=off", "-serial", "chardev:results"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(File::create(boot.console.with_extension("qemu"))?)
+            .spawn()
+            .with_context(|| format!("starting {} (Debian: {})", arch.qemu, arch.qemu_package))?;
+        Ok(Self(child))
+    }
+
+    /// The guest's lines, from a thread that reads them; it ends with the guest.
+    pub fn lines(&mut self) -> Result<mpsc::Receiver<String>> {
+        let stdout = self.0.stdout.take().context("the lines are read already")?;
+        let (sender, receiver) = mpsc::channel();
+        thread::spawn(move || {
+            for line in BufReader::new(stdout).split(b'\n').map_while(Result::ok) {
+                if sender.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(receiver)
+    }
+
+    /// Ends it, if the guest has not.
+    pub fn stop(mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let deadline = Instant::now() + KILL_LIMIT;
+        while self.0.try_wait().is_ok_and(|status| status.is_none()) && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+/// KVM if this very guest says hello under it within [`KVM_LIMIT`], else TCG.
+pub fn probe(boot: &Boot<'_>) -> Accelerator {
+    if !Path::new("/dev/kvm").exists() {
+        return Accelerator::Tcg;
+    }
+    match says_hello(&Boot { words: PROBE, ..*boot }) {
+        Ok(()) => Accelerator::Kvm,
+        Err(error) => {
+            eprintln!("KVM does not work here ({error:#}): emulating");
+            Accelerator::Tcg
+        }
+    }
+}
+
+fn says_hello(boot: &Boot<'_>) -> Result<()> {
+    let mut qemu = Qemu::start(boot, Accelerator::Kvm)?;
+    let lines = qemu.lines()?;
+    let first = lines.recv_timeout(KVM_LIMIT);
+    qemu.stop();
+    match first {
+        Ok(line) if line.contains("hello") => Ok(()),
+        Ok(line) => bail!("the guest said {line:?}"),
+        Err(mpsc::RecvTimeoutError::Timeout) => bail!("no guest within {KVM_LIMIT:?}"),
+        Err(mpsc::RecvTimeoutError::Disconnected) => bail!("QEMU ended at once"),
+    }
+}
+
+impl std::fmt::Display for Accelerator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Kvm => "kvm",
+            Self::Tcg => "tcg",
+        })
+    }
+}
