@@ -1,0 +1,71 @@
+# Every chore of the project. `just` alone lists them.
+
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+export NO_UPDATE_NOTIFIER := "1"
+
+_list:
+    @just --list --unsorted
+
+# Start the dashboard
+run *args:
+    cargo run --release -- {{ args }}
+
+# All tests, cheap ones first; stops at the first that fails
+test: setup lint test-unit build bytecode-check test-live test-web test-vm
+    @echo "all tests passed"
+
+# Install what is missing: Debian packages (as root), npm development packages, cargo-deny
+setup:
+    scripts/setup.sh
+
+# Build the release binary
+build:
+    cargo build --release --locked
+
+# Formatting, clippy, dependency policy, types of the page's modules
+lint:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets --locked -- -D warnings
+    cargo deny --offline --log-level error check bans licenses sources
+    npm --prefix web run --silent check
+
+# Format all Rust sources
+fmt:
+    cargo fmt --all
+
+# Tests that need neither root nor a particular kernel
+test-unit:
+    cargo test --workspace --locked --lib --bins --examples
+    cargo test --workspace --locked --doc
+    cargo test --locked -p synscope-ebpf --tests
+    npm --prefix web run --silent test:unit
+
+# Scenarios on the running kernel, through the real binary (root)
+test-live *args: build
+    cargo test --locked -p vm-tests --test live -- {{ args }}
+    cargo test --locked -p synscope --test readme
+
+# The page in headless Chromium, against the real server (root)
+test-web: build
+    npm --prefix web run --silent test:browser
+
+# Scenarios on kernels booted in QEMU
+test-vm *args:
+    cargo run --release --locked -p vm-tests -- run {{ args }}
+
+# Build the BPF object anew; sets up its own tools
+bytecode:
+    ebpf/programs/build.sh
+
+# Build the BPF object beside the committed one and compare their bytes
+bytecode-check:
+    ebpf/programs/build.sh --check
+
+# Measure what the README claims
+bench *args: build
+    cargo bench --locked -p vm-tests --bench figures -- {{ args }}
+
+# Take the screenshots of README and docs anew
+screenshots: build
+    UPDATE_SCREENSHOTS=1 npm --prefix web run --silent test:browser

@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Installs what running all tests needs. Safe to run again; installs only what is missing.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# nc and ip make the connects that fail; chromium shows the page; qemu boots the kernels.
+packages=(chromium iproute2 netcat-openbsd qemu-system-x86)
+command -v npm >/dev/null || packages+=(nodejs npm)
+
+missing=()
+for package in "${packages[@]}"; do
+  dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+done
+if [ ${#missing[@]} -gt 0 ]; then
+  if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+    echo "these packages are missing, and only root on a Debian system can install them here:" >&2
+    printf '  %s\n' "${missing[@]}" >&2
+    exit 1
+  fi
+  echo "installing ${missing[*]}"
+  apt-get update -q
+  DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends "${missing[@]}"
+fi
+
+for component in rustfmt clippy; do
+  cargo "${component/rustfmt/fmt}" --version >/dev/null 2>&1 || rustup component add "$component"
+done
+
+if ! cargo deny --version >/dev/null 2>&1; then
+  echo "installing cargo-deny (some minutes)"
+  cargo install --locked --quiet cargo-deny
+fi
+
+# The lock file is the stamp: npm ci runs again only when it has changed.
+if ! cmp -s web/package-lock.json web/node_modules/.installed-lock.json; then
+  echo "installing npm development packages"
+  npm --prefix web ci --no-audit --no-fund --loglevel error
+  cp web/package-lock.json web/node_modules/.installed-lock.json
+fi
+echo "set up"
