@@ -8,6 +8,9 @@ use serde_json::Value;
 
 use super::{Server, Trace};
 
+/// More than run at once, whatever the number of workers.
+const SHARED_TRACES: &str = "64";
+
 /// The binary under test, and one server that most scenarios share.
 pub struct Lab {
     binary: PathBuf,
@@ -31,7 +34,10 @@ impl Lab {
         if let Some(server) = shared.as_ref() {
             return Ok(Arc::clone(server));
         }
-        let server = Arc::new(Server::start(&self.binary).context("the shared server")?);
+        let server = Server::start_with(&self.binary, |command| {
+            command.args(["--max-traces", SHARED_TRACES]);
+        });
+        let server = Arc::new(server.context("the shared server")?);
         *shared = Some(Arc::clone(&server));
         Ok(server)
     }

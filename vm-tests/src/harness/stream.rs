@@ -97,9 +97,19 @@ impl Stream {
         }
     }
 
-    /// Requires the next frame to be a message of this type.
+    /// The next frame that is no heartbeat.
+    pub fn next_news(&mut self, deadline: Instant) -> Result<Option<Frame>> {
+        loop {
+            match self.next(deadline)? {
+                Some(Frame::Message(message)) if message.at("/type") == "heartbeat" => {}
+                other => return Ok(other),
+            }
+        }
+    }
+
+    /// Requires the next frame that is no heartbeat to be a message of this type.
     pub fn expect(&mut self, kind: &str, deadline: Instant) -> Result<Json> {
-        match self.next(deadline)? {
+        match self.next_news(deadline)? {
             Some(Frame::Message(message)) => {
                 message.is("/type", kind)?;
                 Ok(message)

@@ -54,12 +54,10 @@ impl Trace {
     pub fn next_event(&mut self) -> Result<Json> {
         let deadline = Instant::now() + EVENT_LIMIT;
         while self.pending.is_empty() {
-            match self.stream.next(deadline)? {
-                Some(Frame::Message(message)) => match message.text("/type")? {
-                    "events" => self.pending = message.list("/events")?,
-                    "heartbeat" => {}
-                    _ => bail!("unexpected message {}", message.0),
-                },
+            match self.stream.next_news(deadline)? {
+                Some(Frame::Message(message)) => {
+                    self.pending = message.is("/type", "events")?.list("/events")?;
+                }
                 Some(Frame::Closed(code)) => bail!("closed with {code}"),
                 None => bail!("no event within {EVENT_LIMIT:?}; told before: {:?}", self.told),
             }

@@ -14,6 +14,7 @@ super::scenarios!["problems":
     fields_unknown_or_out_of_range_are_named,
     bodies_that_are_no_json_request,
     paths_and_methods_that_do_not_exist,
+    streams_that_cannot_be_opened,
     query_parameters_of_the_wrong_form,
 ];
 
@@ -129,11 +130,28 @@ fn bodies_that_are_no_json_request(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
+fn streams_that_cannot_be_opened(lab: &Lab) -> Result<()> {
+    let netns = Netns::new()?;
+    let trace = lab.trace(&only(&netns))?;
+    let status = |path: &str| -> Result<u16> {
+        let bearer = format!("Bearer {}", trace.api().token());
+        let opened =
+            Stream::open_with(trace.api(), path, |request| request.with_header("Authorization", bearer))?;
+        Ok(opened.err().unwrap_or(101))
+    };
+    ensure!(status(&format!("{TRACES}/nosuchtrace/stream"))? == 404, "an unknown trace");
+    ensure!(status(&trace.path("/stream?after=x"))? == 400, "an `after` that is no number");
+    let plain = trace.api().get(&trace.path("/stream"))?;
+    ensure!(matches!(plain.status, 400 | 426), "no upgrade was asked for: {plain:?}");
+    plain.problem(plain.status)?;
+    Ok(())
+}
+
 fn paths_and_methods_that_do_not_exist(lab: &Lab) -> Result<()> {
     let netns = Netns::new()?;
     let trace = lab.trace(&only(&netns))?;
     let api = trace.api();
-    for path in ["", "/events", "/attempts", "/stream"] {
+    for path in ["", "/events", "/attempts"] {
         api.get(&format!("{TRACES}/nosuchtrace{path}"))?.problem(404)?;
     }
     api.send("POST", &format!("{TRACES}/nosuchtrace/stop"), &[], None)?.problem(404)?;
@@ -155,7 +173,6 @@ fn query_parameters_of_the_wrong_form(lab: &Lab) -> Result<()> {
         "events?after=-1",
         "attempts?limit=0",
         "attempts?before=!",
-        "stream?after=x",
     ] {
         let reply = trace.api().get(&trace.path(&format!("/{query}")))?;
         reply.problem(400).map_err(|error| error.context(query))?;
