@@ -77,7 +77,7 @@ export interface Trace {
   counters: Counters;
 }
 
-export interface Hello { type: 'hello'; epoch: string | number; trace: Trace; first_seq: number; next_seq: number; time_unix_nano?: string }
+export interface Hello { type: 'hello'; epoch: string | number; trace: string; first_seq: number; next_seq: number }
 export interface Events { type: 'events'; events: TraceEvent[] }
 export interface Gap { type: 'gap'; from: number; to: number; count: number; stage: string }
 export interface Heartbeat { type: 'heartbeat'; time_unix_nano: string; counters: Counters }

@@ -68,6 +68,13 @@ export class AttemptStore {
     return this.#byId.size;
   }
 
+  /** How many are in each state. */
+  get tally() {
+    const pending = this.outcomes.get('pending') ?? 0;
+    const established = this.outcomes.get('established') ?? 0;
+    return { pending, established, failed: this.size - pending - established };
+  }
+
   /** @param {number} id */
   get(id) {
     return this.#byId.get(id);

@@ -17,14 +17,17 @@ const WHEEL_ZOOM = 0.0016;
 const LINE = 16;
 
 /** @param {HTMLElement} element @param {Handlers} handlers */
-export function listen(element, handlers) {
+export function listenPointers(element, handlers) {
   new Pointers(element, handlers);
+}
+
+/** @param {HTMLElement} element @param {Handlers} handlers */
+export function listenWheel(element, handlers) {
   element.addEventListener('wheel', (event) => wheel(element, event, handlers), { passive: false });
 }
 
 /** @param {HTMLElement} element @param {WheelEvent} event @param {Handlers} handlers */
 function wheel(element, event, handlers) {
-  if (!handlers.enabled()) return;
   event.preventDefault();
   const unit = event.deltaMode === WheelEvent.DOM_DELTA_LINE ? LINE : 1;
   const dx = event.deltaX * unit;

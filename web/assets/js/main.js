@@ -96,6 +96,8 @@ class App {
       this.#session = new Session(this.#api, id, () => this.#sessionChanged());
       this.#stage.show(this.#session, attempt);
       showRoute({ trace: id, attempt });
+    } else if (attempt !== null) {
+      this.#stage.want(attempt);
     }
     this.#showView('trace');
   }

@@ -233,8 +233,10 @@ function ruler(ctx, scene, grid) {
     const at = Math.round(x(scene, time));
     ctx.fillStyle = theme.line;
     ctx.fillRect(at, theme.ruler - 7, 1, 7);
+    const label = clock(time, digits);
+    if (at + 4 + ctx.measureText(label).width > width) continue;
     ctx.fillStyle = theme.faint;
-    ctx.fillText(clock(time, digits), at + 4, theme.ruler / 2);
+    ctx.fillText(label, at + 4, theme.ruler / 2);
   }
 }
 

@@ -66,8 +66,8 @@ export class Session {
   #connected(connection) {
     this.connection = connection;
     this.#changed();
-    // The last heartbeat is older than the last event.
-    if (connection.phase === 'ended') this.#refresh();
+    // The stream does not say what the trace is, and its last heartbeat is older than its last event.
+    if (connection.phase === 'live' || connection.phase === 'ended') this.#refresh();
   }
 
   async #refresh() {

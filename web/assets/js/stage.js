@@ -61,6 +61,12 @@ export class Stage {
     this.view.reset();
   }
 
+  /** @param {number} attempt to select once it is known */
+  want(attempt) {
+    this.#wanted = attempt;
+    this.#request();
+  }
+
   get #now() {
     return this.#session?.horizon(Date.now()) ?? 0;
   }
@@ -185,7 +191,7 @@ export class Stage {
     const { view, table } = this;
     const following = view.follow && table.stick;
     const button = byId('follow');
-    button.hidden = !session.live;
+    button.hidden = !session.fresh;
     button.setAttribute('aria-pressed', String(following));
     const { below } = table;
     setText(byId('follow-label'), following ? 'Following' : below > 0 ? `Follow, ${count(below)} below` : 'Follow');

@@ -107,12 +107,10 @@ export class TraceState {
   #hello(hello, local) {
     this.epoch = hello.epoch;
     this.#told = this.#told || this.now(local);
-    if (hello.time_unix_nano) this.#synchronise(millis(hello.time_unix_nano), local);
-    this.refresh(hello.trace, local);
     const absent = hello.first_seq - 1 - this.seq;
     if (absent <= 0) return;
     if (this.seq === 0) this.expired = absent;
-    else this.#miss(absent, 'expired', local);
+    else this.#miss(absent, 'ring', local);
     this.seq = hello.first_seq - 1;
   }
 
@@ -153,6 +151,8 @@ export class TraceState {
 
   /** @param {import('../../types/wire').Counters} counters @param {number} local */
   #count(counters, local) {
+    // An answer of the API may overtake a heartbeat.
+    if (this.counters && counters.produced < this.counters.produced) return;
     const before = this.counters?.lost;
     if (before) {
       this.#loss(counters.lost.ringbuf - before.ringbuf, 'ringbuf', local);

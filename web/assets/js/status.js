@@ -21,7 +21,7 @@ const REASONS = {
 const STAGES = new Map([
   ['ringbuf', 'in the kernel\'s ring buffer'],
   ['queue', 'in the server\'s queue'],
-  ['expired', 'left the server\'s ring before this page could take them'],
+  ['ring', 'that left the server\'s ring before this page took them'],
 ]);
 
 /** @param {Session | null} session @param {boolean} reachable @param {number} local */
@@ -63,13 +63,16 @@ function drawCounters(session) {
   if (!session || !counters) return;
   const { attempts } = counters;
   const { lost, seq } = session.state;
+  // What is here is newer than the heartbeat that counts it: the numbers must not contradict the lanes.
+  const here = session.state.attempts.tally;
+  const failed = Math.max(attempts.failed, here.failed);
+  const connected = Math.max(attempts.established, attempts.quiet + here.established);
   /** @type {[string, number, string, boolean?][]} */
   const shown = [
-    ['Started', attempts.started, 'Attempts that entered SYN_SENT'],
-    ['Failed', attempts.failed, 'Attempts that ended without a connection'],
-    ['Connected', attempts.established, 'Attempts that succeeded'],
+    ['Started', Math.max(attempts.started, failed + connected + here.pending), 'Attempts that entered SYN_SENT'],
+    ['Failed', failed, 'Attempts that ended without a connection'],
+    ['Connected', connected, 'Attempts that succeeded'],
     ['Quick, not told', attempts.quiet, 'Connected quickly and without a retransmit; counted in the kernel only'],
-    // Events are here before the next heartbeat counts them.
     ['Events', Math.max(counters.delivered, seq), 'Events delivered by the kernel'],
     ['Lost', lost.total, lossWords(session), lost.total > 0],
   ];

@@ -17,7 +17,7 @@ import { Refused } from './api.js';
  *
  * @typedef {object} Source what a stream needs of the API
  * @property {(id: string, after: number) => WebSocket} socket
- * @property {(id: string) => Promise<import('../../types/wire').Trace>} trace
+ * @property {(id: string) => Promise<unknown>} trace
  *
  * @typedef {object} Timers
  * @property {(run: () => void, ms: number) => any} set
@@ -145,9 +145,8 @@ export class Stream {
     /** @type {'dropped' | 'server'} */
     let why = 'dropped';
     try {
-      const trace = await this.#source.trace(this.#id);
+      await this.#source.trace(this.#id);
       if (this.#closed) return;
-      this.#skipExpired(trace.events.first_seq);
     } catch (error) {
       if (this.#closed) return;
       if (error instanceof Refused) {
@@ -161,13 +160,6 @@ export class Stream {
       }
     }
     this.#retryLater(why);
-  }
-
-  /** Asking for events that have left the ring would be refused (410) for ever. @param {number} first */
-  #skipExpired(first) {
-    const after = this.#handlers.after();
-    if (first <= after + 1 || after === 0) return;
-    this.#handlers.message({ type: 'gap', from: after + 1, to: first - 1, count: first - 1 - after, stage: 'expired' });
   }
 
   /** @param {'dropped' | 'server'} why */

@@ -3,7 +3,7 @@
 import { outcome } from './causes.js';
 import { setText } from './dom.js';
 import { duration, endpoint, plural, processName } from './format.js';
-import { listen } from './gestures.js';
+import { listenPointers, listenWheel } from './gestures.js';
 import { paint } from './paint.js';
 import { span, toPixel, toTime } from './scale.js';
 
@@ -34,7 +34,7 @@ export class Timeline {
     this.#canvas = canvas;
     this.#tooltip = tooltip;
     this.#context = context;
-    this.#listen(canvas, () => true, true);
+    listenWheel(canvas, this.#listen(canvas, () => true, true));
     // On narrow screens the rows lie over the canvas: there the browser scrolls, and we pan and zoom.
     this.#listen(context.list, () => context.theme().barTop > context.theme().bar, false);
   }
@@ -105,7 +105,8 @@ export class Timeline {
     const { view, list } = this.#context;
     // Coordinates on the list start below the ruler.
     const top = () => (vertical ? 0 : this.#context.theme().ruler);
-    listen(element, {
+    /** @type {import('./gestures.js').Handlers} */
+    const handlers = {
       enabled,
       pan: (dx, dy) => {
         view.pan(-dx * this.msPerPixel);
@@ -119,7 +120,9 @@ export class Timeline {
         // A tap on a row is the row's own click.
         if (attempt && vertical) this.#context.open(attempt);
       },
-    });
+    };
+    listenPointers(element, handlers);
+    return handlers;
   }
 
   /** @param {number} y */

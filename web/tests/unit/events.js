@@ -52,5 +52,5 @@ export function trace(rest = {}) {
 
 /** @param {Partial<import('../../types/wire').Hello>} [rest] @returns {import('../../types/wire').Hello} */
 export function hello(rest = {}) {
-  return { type: 'hello', epoch: 'one', trace: trace(), first_seq: 1, next_seq: 1, ...rest };
+  return { type: 'hello', epoch: 'one', trace: 'k3v9x2ma7q', first_seq: 1, next_seq: 1, ...rest };
 }

@@ -98,16 +98,6 @@ test('resumes after the last event taken when the connection drops', async () =>
   assert.equal(phase(), 'live');
 });
 
-test('events that left the ring meanwhile are told as a gap instead of asked for in vain', async () => {
-  start();
-  latest().say(hello());
-  after = 10;
-  answer = async () => trace({ events: { first_seq: 31, next_seq: 50 } });
-  latest().onclose?.({ code: 1006 });
-  await settled();
-  assert.deepEqual(messages[messages.length - 1], { type: 'gap', from: 11, to: 30, count: 20, stage: 'expired' });
-});
-
 test('a silent connection is given up', () => {
   start();
   const first = latest();

@@ -1,0 +1,139 @@
+// The main job: press Start, something fails to connect, the page shows it.
+
+import assert from 'node:assert/strict';
+import { browserTest, inNamespace, screenshot, startTrace, withPage } from './harness.js';
+
+const SILENT = 'exec nc -w 4 203.0.113.7 22';
+
+/**
+ * Moves the pointer along the first lane and reads what the tooltip says of ticks.
+ * @param {import('playwright-core').Page} page
+ */
+async function sweepTicks(page) {
+  const box = await page.locator('#timeline').boundingBox();
+  assert.ok(box);
+  const seen = new Set();
+  for (let x = 2; x < box.width; x += 4) {
+    await page.mouse.move(box.x + x, box.y + 30 + 13);
+    const tip = await page.locator('#tooltip').textContent();
+    const tick = /SYN retransmit (\d+), (\S+ \S+) after the first/.exec(tip ?? '');
+    if (tick) seen.add(`${tick[1]} at ${Math.round(parseFloat(tick[2]))} s`);
+  }
+  await page.mouse.move(5, 5);
+  return [...seen];
+}
+
+/**
+ * Ticks stand out above the bar: counts runs of their colour on that line of the first lane.
+ * @param {import('playwright-core').Page} page
+ */
+function drawnTicks(page) {
+  return page.evaluate(() => {
+    const canvas = /** @type {HTMLCanvasElement} */ (document.getElementById('timeline'));
+    const probe = document.body.appendChild(document.createElement('span'));
+    probe.style.color = 'var(--c-app)';
+    const wanted = (getComputedStyle(probe).color.match(/\d+/g) ?? []).map(Number);
+    probe.remove();
+    const pixels = /** @type {CanvasRenderingContext2D} */ (canvas.getContext('2d')).getImageData(0, 36, canvas.width, 1).data;
+    let runs = 0;
+    let inside = false;
+    for (let at = 0; at < pixels.length; at += 4) {
+      const same = pixels[at + 3] > 200 && wanted.every((value, channel) => Math.abs(pixels[at + channel] - value) < 24);
+      if (same && !inside) runs += 1;
+      inside = same;
+    }
+    return runs;
+  });
+}
+
+browserTest('a connect to a silent peer appears while it lasts, with ticks, outcome, owner and stacks', () => withPage(async (page, server) => {
+  await startTrace(page, server);
+  assert.equal(new URL(page.url()).hash.includes('token'), false, 'the token leaves the address bar');
+  await page.locator('#nothing', { hasText: 'Watching.' }).waitFor();
+
+  const done = inNamespace(SILENT);
+  const row = page.locator('#rows tr[data-ordinal="0"]');
+  await row.waitFor();
+  assert.match(await row.innerText(), /pending\s+203\.0\.113\.7:22\s+nc \d+\s+×\d/);
+  await done;
+  await row.filter({ hasText: 'gave up' }).waitFor();
+  assert.match(await row.innerText(), /gave up\s+203\.0\.113\.7:22\s+nc \d+\s+×3\s+4\.\d+ s/);
+
+  await page.getByRole('button', { name: 'Fit' }).click();
+  assert.deepEqual(await sweepTicks(page), ['1 at 1 s', '2 at 2 s', '3 at 3 s']);
+  assert.equal(await drawnTicks(page), 3);
+
+  await row.click();
+  const drawer = page.locator('#drawer');
+  await drawer.locator('.sentence', { hasText: 'nc gave up on 203.0.113.7:22 after 4.0' }).waitFor();
+  assert.deepEqual(await drawer.locator('.steps tbody th').allInnerTexts(), ['SYN', 'SYN again (1)', 'SYN again (2)', 'SYN again (3)', 'gave up']);
+  assert.match(await drawer.innerText(), /Local\s+10\.99\.0\.1:\d+/);
+  assert.match(await drawer.innerText(), /Process\s+\d+/);
+  assert.ok(await drawer.locator('section', { hasText: 'User stack' }).locator('.stack li').count() > 0, 'a user stack');
+  const kernel = drawer.locator('section', { hasText: 'Kernel stack' });
+  assert.equal(await kernel.locator('details').count(), 4, 'a kernel stack for each event');
+  assert.ok(await kernel.locator('.stack .function', { hasText: /tcp_/ }).count() > 0, 'named kernel functions');
+  await screenshot(page, 'drawer');
+}));
+
+/** Connects that end in as many ways as a namespace of its own allows. */
+const MANY_WAYS = `
+  ip addr add fd00:99::1/128 dev lo 2>/dev/null
+  ip -6 route add 2001:db8::/32 dev lo 2>/dev/null
+  nc -w 7 203.0.113.7 22 &
+  sleep 0.5; nc -w 5 203.0.113.80 6379 &
+  sleep 0.4; nc -w 1 10.99.0.1 5432
+  sleep 0.2; nc -w 4 2001:db8::17 443 &
+  (sh -c 'echo $$ > /proc/self/comm; exec nc -w 9 203.0.113.9 3306') & victim=$!
+  nc -l -p 8443 >/dev/null & listener=$!
+  nc -w 6 203.0.113.44 8443 </dev/null &
+  sleep 1.6; ip addr add 203.0.113.44/32 dev lo
+  nc -w 1 10.99.0.1 5432
+  sleep 0.9; kill -9 $victim
+  nc -w 3 203.0.113.120 443 &
+  sleep 0.7; nc -w 1 10.99.0.1 5433
+  wait`;
+
+browserTest('many outcomes together, in light and dark, wide and narrow', () => withPage(async (page, server) => {
+  await startTrace(page, server, { name: 'incident 4711' });
+  const done = inNamespace(MANY_WAYS);
+  await page.locator('#rows tr', { hasText: 'refused' }).first().waitFor();
+  await page.locator('#rows tr', { hasText: 'killed' }).first().waitFor();
+  const late = page.locator('#rows tr', { hasText: '203.0.113.44' });
+  await late.filter({ hasText: 'connected' }).waitFor();
+  const first = page.locator('#rows tr', { hasText: '203.0.113.7:22' });
+  await first.filter({ hasText: '×5' }).waitFor();
+  await screenshot(page, 'live');
+  await done;
+  await first.filter({ hasText: 'gave up' }).waitFor();
+  await page.getByRole('button', { name: 'Fit' }).click();
+  await first.click();
+  await page.locator('#drawer .sentence').waitFor();
+  await page.mouse.move(5, 5);
+  await page.setViewportSize({ width: 1280, height: 640 });
+  await screenshot(page, 'timeline');
+  await page.setViewportSize({ width: 1280, height: 800 });
+  await page.emulateMedia({ colorScheme: 'dark' });
+  await screenshot(page, 'dark');
+  await page.setViewportSize({ width: 390, height: 844 });
+  await screenshot(page, 'narrow-drawer-dark');
+  await page.locator('#drawer .close').click();
+  await screenshot(page, 'narrow-dark');
+  await page.emulateMedia({ colorScheme: 'light' });
+  await screenshot(page, 'narrow');
+  const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+  assert.ok(overflow <= 0, `${overflow} px wider than the screen`);
+}));
+
+browserTest('text from the kernel stays text', () => withPage(async (page, server) => {
+  await startTrace(page, server);
+  await inNamespace(`
+    directory=$(mktemp -d)
+    hostile=$(printf '<b>\\033[31m\\342\\200\\256x')
+    ln -s "$(command -v nc)" "$directory/$hostile"
+    "$directory/$hostile" -w 1 10.99.0.1 9
+    rm -r "$directory"`);
+  const row = page.locator('#rows tr[data-ordinal="0"]');
+  await row.waitFor();
+  assert.equal(await row.locator('.comm').textContent(), '<b>‹U+001B›[31m‹U+202E›x');
+}));

@@ -1,0 +1,156 @@
+// What the page says when things are not as they should be.
+
+import assert from 'node:assert/strict';
+import { TOKEN, browserTest, inNamespace, screenshot, startTrace, withPage } from './harness.js';
+
+const REFUSED = 'nc -w 1 10.99.0.1 9; exit 0';
+
+browserTest('a wrong field is named by the server and shown at the field', () => withPage(async (page, server, complaints) => {
+  await page.goto(server.url);
+  await screenshot(page, 'start');
+  await page.fill('[name="filter.peer"]', 'nowhere/99');
+  await page.getByRole('button', { name: 'Start', exact: true }).click();
+  const label = page.locator('label', { has: page.locator('[name="filter.peer"]') });
+  await label.getByRole('alert').waitFor();
+  assert.ok((await label.getByRole('alert').innerText()).length > 10);
+  assert.equal(await page.locator('[name="filter.peer"]').getAttribute('aria-invalid'), 'true');
+  await screenshot(page, 'start-problem');
+  await page.fill('[name="filter.peer"]', '203.0.113.0/24');
+  assert.equal(await label.getByRole('alert').count(), 0, 'gone once something else is typed');
+  complaints.length = 0; // Chromium logs every answer of 4xx.
+}));
+
+browserTest('without a token, with a wrong one, and with the right one pasted', () => withPage(async (page, server, complaints) => {
+  await page.goto(server.url.replace(/#.*/, ''));
+  await page.getByRole('heading', { name: 'This page needs its token' }).waitFor();
+  await page.fill('#token-input', 'a-wrong-token-0123');
+  await page.getByRole('button', { name: 'Open' }).click();
+  await page.locator('#token-reason', { hasText: 'does not accept' }).waitFor();
+  await screenshot(page, 'unauthorised');
+  await page.fill('#token-input', `${server.url.replace(/#.*/, '')}#token=${TOKEN}`);
+  await page.getByRole('button', { name: 'Open' }).click();
+  await page.getByRole('heading', { name: 'Start a trace' }).waitFor();
+  complaints.length = 0;
+}));
+
+browserTest('stopping, the switcher, and a link to an attempt', () => withPage(async (page, server) => {
+  await startTrace(page, server, { name: 'first' });
+  await inNamespace(REFUSED);
+  await page.locator('#rows tr[data-ordinal="0"]').click();
+  await page.getByRole('button', { name: 'Stop' }).click();
+  await page.locator('#connection', { hasText: 'stopped' }).waitFor();
+  assert.equal(await page.getByRole('button', { name: 'Stop' }).isVisible(), false);
+  const link = page.url();
+  assert.match(link, /#trace=[^&]+&attempt=\d+$/);
+
+  await page.getByRole('button', { name: 'New trace' }).click();
+  await page.fill('[name="name"]', 'second');
+  await page.getByRole('button', { name: 'Start', exact: true }).click();
+  await page.locator('#nothing', { hasText: 'Watching.' }).waitFor();
+  await screenshot(page, 'empty');
+  await page.locator('#switcher').selectOption({ index: 1 });
+  await page.locator('#rows tr', { hasText: 'refused' }).waitFor();
+
+  await page.goto('about:blank');
+  await page.goto(link);
+  await page.locator('#drawer .sentence', { hasText: 'refused' }).waitFor();
+  await page.locator('#connection', { hasText: 'stopped' }).waitFor();
+}));
+
+browserTest('everything works from the keyboard', () => withPage(async (page, server) => {
+  await startTrace(page, server);
+  await inNamespace('for port in 1 2 3; do nc -w 1 10.99.0.1 $port; done; exit 0');
+  await page.locator('#rows tr[data-ordinal="2"]').waitFor();
+  await page.locator('#rows tr[data-ordinal="0"]').focus();
+  await page.keyboard.press('ArrowDown');
+  await page.keyboard.press('Enter');
+  const drawer = page.locator('#drawer');
+  await drawer.getByText('10.99.0.1:2', { exact: true }).waitFor();
+  assert.equal(await page.evaluate(() => document.activeElement?.closest('aside')?.id), 'drawer');
+  await page.keyboard.press('.');
+  await drawer.getByText('10.99.0.1:3', { exact: true }).waitFor();
+  const before = await page.locator('#span').textContent();
+  await page.keyboard.press('f');
+  await page.waitForFunction((text) => document.getElementById('span')?.textContent !== text, before);
+  await page.keyboard.press('Escape');
+  await drawer.waitFor({ state: 'hidden' });
+  assert.equal(await page.evaluate(() => document.activeElement?.closest('tr')?.dataset.ordinal), '2');
+  await page.keyboard.press('?');
+  await page.getByRole('dialog').waitFor();
+  await page.keyboard.press('Escape');
+}));
+
+browserTest('a dropped connection is resumed after the last event taken', () => withPage(async (page, server) => {
+  /** @type {{ after: number, drop: () => Promise<void> }[]} */
+  const connections = [];
+  await page.routeWebSocket(/\/stream\?/, (socket) => {
+    socket.connectToServer();
+    connections.push({
+      after: Number(new URL(socket.url()).searchParams.get('after')),
+      drop: () => socket.close({ code: 4000, reason: 'test' }),
+    });
+  });
+  await startTrace(page, server);
+  await inNamespace(REFUSED);
+  await page.locator('#rows tr[data-ordinal="0"]').waitFor();
+  await connections[0].drop();
+  await inNamespace(REFUSED);
+  await page.locator('#rows tr[data-ordinal="1"]').waitFor();
+  assert.equal(connections[0].after, 0);
+  assert.equal(connections[1].after, 1);
+  assert.equal(await page.locator('#rows tr[data-ordinal]').count(), 2);
+  assert.match(await page.locator('#counters').innerText(), /Lost\s+0/);
+}));
+
+browserTest('lost events are said in numbers and drawn where they were lost', () => withPage(async (page, server) => {
+  /** @type {((message: object) => void)[]} */
+  const tell = [];
+  await page.routeWebSocket(/\/stream\?/, (socket) => {
+    const upstream = socket.connectToServer();
+    tell.push((message) => socket.send(JSON.stringify(message)));
+    // What the server says of losses would overwrite what this test makes up.
+    upstream.onMessage((text) => { if (!String(text).includes('"heartbeat"')) socket.send(text); });
+  });
+  await startTrace(page, server);
+  await inNamespace(REFUSED);
+  await page.locator('#rows tr[data-ordinal="0"]').waitFor();
+  const attempts = { started: 9, established: 8, failed: 1, untracked: 0, quiet: 8 };
+  const beat = (/** @type {number} */ ringbuf) => tell[0]({
+    type: 'heartbeat', time_unix_nano: `${Date.now()}000000`,
+    counters: { produced: 1 + ringbuf, delivered: 1, lost: { ringbuf, queue: 0 }, attempts, connect_duration_log2_us: [] },
+  });
+  beat(0);
+  await page.waitForTimeout(2500);
+  beat(120);
+  tell[0]({ type: 'gap', from: 2, to: 4, count: 3, stage: 'reader' });
+  await page.locator('#counters .alert', { hasText: '123' }).waitFor();
+  const notice = await page.locator('#notices').innerText();
+  assert.match(notice, /123 events lost: 120 in the kernel's ring buffer, 3 /);
+  await screenshot(page, 'lost');
+}));
+
+browserTest('a server that goes away and comes back', () => withPage(async (page, server, complaints) => {
+  await startTrace(page, server);
+  await inNamespace(REFUSED);
+  await page.locator('#rows tr[data-ordinal="0"]').waitFor();
+  await server.stop('SIGKILL');
+  await page.locator('#connection', { hasText: 'server gone' }).waitFor();
+  await page.locator('#notices', { hasText: 'does not answer' }).waitFor();
+  assert.equal(await page.locator('#rows tr[data-ordinal="0"]').isVisible(), true, 'what was received stays');
+  await screenshot(page, 'disconnected');
+  await server.start(server.listen);
+  await page.locator('#connection', { hasText: /trace discarded|live|ended/ }).waitFor();
+  assert.equal(await page.locator('#rows tr[data-ordinal="0"]').isVisible(), true);
+
+  await server.stop('SIGTERM');
+  await server.start(server.listen, 'token-after-the-restart');
+  await page.getByRole('heading', { name: 'This page needs its token' }).waitFor();
+  complaints.length = 0; // Chromium logs every refused connection.
+}));
+
+browserTest('without JavaScript the page says what it is and where to look', () => withPage(async (page, server) => {
+  await page.goto(server.url);
+  await page.getByRole('heading', { name: /^Synscope \d/ }).waitFor();
+  assert.equal(await page.locator('#app').isVisible(), false);
+  await screenshot(page, 'no-javascript');
+}, { javaScriptEnabled: false }));
