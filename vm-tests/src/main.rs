@@ -205,11 +205,11 @@ impl Run {
     }
 }
 
-/// One machine a core, as long as each finds 768 MB free.
+/// One machine a core, as long as each finds 1.5 GB free.
 fn default_jobs() -> usize {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let available = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
     let kilobytes = available.and_then(|rest| rest.split_whitespace().next()?.parse::<usize>().ok());
-    cores.min(kilobytes.map_or(cores, |kilobytes| kilobytes / (768 << 10)))
+    cores.min(kilobytes.map_or(cores, |kilobytes| kilobytes / (1536 << 10)))
 }

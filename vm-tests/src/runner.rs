@@ -120,7 +120,9 @@ mod tests {
     use super::*;
 
     fn scenario(name: &'static str, run: fn(&Lab) -> Result<()>) -> Scenario {
-        Scenario { name, needs: &[], limit: Duration::from_millis(200), run }
+        // Long enough for a panic to print where it came from.
+        let limit = Duration::from_millis(if name == "hangs" { 200 } else { 20_000 });
+        Scenario { name, needs: &[], limit, run }
     }
 
     #[test]
@@ -130,7 +132,7 @@ mod tests {
             scenario("fails", |_| bail!("as meant")),
             scenario("panics", |_| panic!("as meant")),
             scenario("hangs", |_| {
-                thread::sleep(Duration::from_secs(5));
+                thread::sleep(Duration::from_mins(1));
                 Ok(())
             }),
         ];

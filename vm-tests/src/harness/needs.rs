@@ -11,7 +11,7 @@ use super::kernel::{self, Version};
 pub struct Need {
     /// Its name in reports.
     pub name: &'static str,
-    /// The first mainline version that has it.
+    /// The first version that must have it.
     pub since: Version,
     probe: fn() -> Result<(), Errno>,
 }
@@ -19,9 +19,9 @@ pub struct Need {
 /// IPv6 sockets.
 pub const IPV6: Need = Need { name: "ipv6", since: (2, 6), probe: || try_socket(AddressFamily::INET6, None) };
 
-/// Multipath TCP sockets.
+/// Multipath TCP sockets. Linux has them since 5.6, but distributions built 5.10 without them.
 pub const MPTCP: Need =
-    Need { name: "mptcp", since: (5, 6), probe: || try_socket(AddressFamily::INET, Some(ipproto::MPTCP)) };
+    Need { name: "mptcp", since: (5, 15), probe: || try_socket(AddressFamily::INET, Some(ipproto::MPTCP)) };
 
 /// A feature that is missing here.
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ impl Need {
         let Err(error) = (self.probe)() else { return Ok(None) };
         let (major, minor) = self.since;
         Ok(Some(Lack {
-            reason: format!("no {} here ({error}); kernels have it since {major}.{minor}", self.name),
+            reason: format!("no {} here ({error}); kernels must have it since {major}.{minor}", self.name),
             excused: kernel::version()? < self.since,
         }))
     }

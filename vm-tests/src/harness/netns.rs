@@ -12,6 +12,7 @@ use std::os::unix::fs::MetadataExt;
 use std::thread;
 
 use anyhow::{Context, Result, anyhow};
+use rtnetlink::packet_route::address::AddressHeaderFlags;
 use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
@@ -109,5 +110,8 @@ async fn configure() -> Result<()> {
 }
 
 async fn add_address(handle: &Handle, address: IpAddr, prefix: u8) -> Result<()> {
-    Ok(handle.address().add(LOOPBACK, address, prefix).execute().await?)
+    let mut request = handle.address().add(LOOPBACK, address, prefix);
+    // Even on lo an IPv6 address may not be bound to until a worker has finished detecting duplicates.
+    request.message_mut().header.flags = AddressHeaderFlags::Nodad;
+    Ok(request.execute().await?)
 }

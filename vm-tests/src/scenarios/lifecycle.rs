@@ -85,7 +85,7 @@ fn killed_server_leaves_nothing_in_the_kernel(lab: &Lab) -> Result<()> {
     let _trace = Trace::start(&server, &json!({}))?;
     let footprint = Footprint::of(&server)?;
     server.signal(Signal::KILL)?;
-    server.wait(Duration::from_secs(10))?;
+    server.wait(Duration::from_secs(20))?;
     footprint.is_gone()
 }
 
@@ -96,11 +96,11 @@ fn terminated_server_says_goodbye_to_its_streams(lab: &Lab) -> Result<()> {
         let mut stream = Stream::open(server.api(), &trace.path("/stream"))?;
         let footprint = Footprint::of(&server)?;
         server.signal(signal)?;
-        let (messages, code) = stream.to_close(Instant::now() + Duration::from_secs(10))?;
+        let (messages, code) = stream.to_close(Instant::now() + Duration::from_secs(20))?;
         ensure!(code == 1001, "closed with {code} on {signal:?}");
         let last = messages.last().context("no message before the close")?;
         last.is("/type", "end")?.is("/reason", "shutdown")?;
-        let status = server.wait(Duration::from_secs(10))?;
+        let status = server.wait(Duration::from_secs(20))?;
         ensure!(status.code() == Some(0), "ended with {status} on {signal:?}: {}", server.log());
         footprint.is_gone()?;
     }
@@ -112,7 +112,7 @@ fn trace_ends_by_itself_after_its_time(lab: &Lab) -> Result<()> {
     let request = json!({"filter": {"netns": netns.inode()}, "ttl_s": 1});
     let mut trace = lab.trace(&request)?;
     let begun = Instant::now();
-    let (messages, code) = trace.stream().to_close(begun + Duration::from_secs(10))?;
+    let (messages, code) = trace.stream().to_close(begun + Duration::from_secs(20))?;
     ensure!(begun.elapsed() > Duration::from_millis(700), "ended early: {:?}", begun.elapsed());
     ensure!(code == 1000, "closed with {code}");
     messages.last().context("no end")?.is("/type", "end")?.is("/reason", "ttl")?;
@@ -130,7 +130,7 @@ fn trace_ends_by_itself_after_so_many_events(lab: &Lab) -> Result<()> {
     }
     trace.expect("connect.failed")?.is("/seq", 1)?;
     trace.expect("connect.failed")?.is("/seq", 2)?;
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(20);
     trace.stream().expect("end", deadline)?.is("/reason", "max_events")?;
     let closed = trace.stream().next_news(deadline)?;
     ensure!(matches!(closed, Some(Frame::Closed(1000))), "closed by {closed:?}");

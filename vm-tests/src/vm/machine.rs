@@ -1,7 +1,8 @@
 //! One virtual machine from boot to verdict.
 
-use std::fs;
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -60,7 +61,7 @@ pub fn run(
         transcript.trouble(trouble);
     }
     qemu.stop();
-    let text = String::from_utf8_lossy(&fs::read(boot.console).unwrap_or_default()).into_owned();
+    let text = read_end(boot.console).unwrap_or_default();
     let verdict = transcript.finish();
     let findings = console::findings(&text);
     let console_tail = if verdict.is_good() { String::new() } else { console::tail(&text, CONSOLE_TAIL) };
@@ -92,6 +93,9 @@ fn listen(
             Err(RecvTimeoutError::Disconnected) => return None,
             Err(RecvTimeoutError::Timeout) => {}
         }
+        if transcript.is_hopeless() {
+            return Some(format!("the results were flooded{}", during(transcript)));
+        }
         if Instant::now() > deadline {
             return Some(format!("out of time{}", during(transcript)));
         }
@@ -107,6 +111,16 @@ fn listen(
             return Some(format!("the console was flooded{}", during(transcript)));
         }
     }
+}
+
+/// The end of the console, as much as a console that was not flooded can have.
+fn read_end(console: &Path) -> io::Result<String> {
+    let mut file = File::open(console)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(CONSOLE_LIMIT)))?;
+    let mut bytes = Vec::new();
+    file.take(CONSOLE_LIMIT).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn during(transcript: &Transcript) -> String {

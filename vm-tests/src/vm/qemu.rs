@@ -1,7 +1,7 @@
 //! QEMU's command line, and which accelerator it really has.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -17,6 +17,14 @@ use super::protocol::{PROBE, RESULTS};
 const KVM_LIMIT: Duration = Duration::from_secs(5);
 /// A killed QEMU that does not go away is left behind rather than waited for.
 const KILL_LIMIT: Duration = Duration::from_secs(5);
+
+/// Each trace takes some 20 MB of kernel memory, and a dozen may run at once.
+const MEMORY: &str = "1024";
+
+/// A longer line is cut, and its parts are no records.
+const LINE_LIMIT: u64 = 64 << 10;
+/// When so many lines wait, QEMU waits as well.
+const LINES_BUFFERED: usize = 64;
 
 /// What runs the guest's instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +67,7 @@ impl Qemu {
         let console = boot.console.display().to_string().replace(',', ",,");
         let child = Command::new(arch.qemu)
             .args(processor)
-            .args(["-smp", "2", "-m", "512", "-nodefaults", "-no-reboot", "-display", "none"])
+            .args(["-smp", "2", "-m", MEMORY, "-nodefaults", "-no-reboot", "-display", "none"])
             .arg("-kernel")
             .arg(boot.kernel)
             .arg("-initrd")
@@ -78,12 +86,15 @@ impl Qemu {
     /// The guest's lines, from a thread that reads them; it ends with the guest.
     pub fn lines(&mut self) -> Result<mpsc::Receiver<String>> {
         let stdout = self.0.stdout.take().context("the lines are read already")?;
-        let (sender, receiver) = mpsc::channel();
+        let (sender, receiver) = mpsc::sync_channel(LINES_BUFFERED);
         thread::spawn(move || {
-            for line in BufReader::new(stdout).split(b'\n').map_while(Result::ok) {
+            let mut stdout = BufReader::new(stdout);
+            let mut line = Vec::new();
+            while stdout.by_ref().take(LINE_LIMIT).read_until(b'\n', &mut line).is_ok_and(|it| it > 0) {
                 if sender.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
                     return;
                 }
+                line.clear();
             }
         });
         Ok(receiver)

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use super::protocol::{Ended, PROTOCOL, Record};
 
+/// A guest that misbehaves in more ways is not listened to any longer.
+const TROUBLES_LIMIT: usize = 20;
+
 /// How one planned scenario ended, as the host judges.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Judgement {
@@ -93,6 +96,11 @@ impl Transcript {
     /// Whether user space was reached.
     pub fn said_hello(&self) -> bool {
         self.verdict.kernel.is_some()
+    }
+
+    /// Whether so much was wrong that listening on is pointless.
+    pub fn is_hopeless(&self) -> bool {
+        self.verdict.troubles.len() >= TROUBLES_LIMIT
     }
 
     /// Notes something wrong that was seen from outside.
