@@ -81,7 +81,7 @@ fn a_guest_that_hangs_is_ended() -> Result<()> {
 
 #[test]
 fn a_guest_that_floods_the_console_is_ended() -> Result<()> {
-    let report = quickly(&[HELLO, PLAN, "exec yes >$console"])?;
+    let report = quickly(&[HELLO, PLAN, "yes | head -c 20000000 >$console", "exec sleep 60"])?;
     assert!(report.took < Duration::from_secs(10));
     assert!(report.verdict.troubles.iter().any(|trouble| trouble.contains("flooded")));
     Ok(())
