@@ -48,6 +48,7 @@ pub(crate) const DEFAULT_DATA_DIR: &str = "/var/lib/synscope";
 #[command(after_help = "Examples:\n  \
     synscope trace --peer 10.0.0.0/8 --peer-port 443,8000-9000\n  \
     synscope trace --comm envoy --json | jq .tcp.connect.cause")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct TraceArgs {
     /// Process ids of the caller
     #[arg(long, value_name = "PID", value_delimiter = ',', help_heading = "Filters")]
@@ -82,6 +83,9 @@ pub(crate) struct TraceArgs {
     /// Tell every start and every end, of quick healthy attempts too
     #[arg(long)]
     pub(crate) starts: bool,
+    /// Tell packets that this host itself dropped
+    #[arg(long)]
+    pub(crate) drops: bool,
     /// Do not take stacks
     #[arg(long)]
     pub(crate) no_stacks: bool,

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use serde::Serialize;
 use synscope_tracer::{
-    Event, EventKind,
+    Event, EventKind, Kernel, Owner,
     cgroups::Cgroups,
     errno_name,
     symbols::{Frame, Symbols},
@@ -15,7 +15,8 @@ use synscope_tracer::{
 pub(crate) struct EventBody {
     pub(crate) time_unix_nano: UnixNano,
     pub(crate) event: &'static str,
-    pub(crate) attempt: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) attempt: Option<u64>,
     #[serde(flatten)]
     pub(crate) facts: Facts,
 }
@@ -71,12 +72,21 @@ impl From<SocketAddr> for Endpoint {
 
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Process {
+    /// Number of the socket's network namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    netns: Option<u32>,
+    /// Who called connect(); nobody on the passive side.
+    #[serde(flatten)]
+    pub(crate) caller: Option<Caller>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Caller {
     pub(crate) pid: u32,
     tid: u32,
     pub(crate) comm: String,
     user: User,
     cgroup: String,
-    netns: u32,
 }
 
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -109,6 +119,9 @@ pub(crate) struct Connect {
     errno: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     soft_error: Option<String>,
+    /// Why this host dropped a packet, in the kernel's own name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) drop_reason: Option<String>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
@@ -152,13 +165,18 @@ impl From<Frame> for FrameJson {
 
 /// Adds what the kernel's numbers stand for: symbols, cgroup paths. Reads files, so it belongs on a thread
 /// that may block.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Describer {
+    kernel: Kernel,
     symbols: Symbols,
     cgroups: Cgroups,
 }
 
 impl Describer {
+    pub(crate) fn new(kernel: Kernel) -> Self {
+        Self { kernel, symbols: Symbols::new(), cgroups: Cgroups::new() }
+    }
+
     pub(crate) fn describe(&mut self, event: &Event) -> EventBody {
         let (cause, errno, soft_error) = match event.kind {
             EventKind::Failed(failure) => {
@@ -173,7 +191,10 @@ impl Describer {
                 local: event.local.into(),
                 peer: event.peer.into(),
             },
-            process: self.process(event),
+            process: Process {
+                netns: (event.netns != 0).then_some(event.netns),
+                caller: event.owner.map(|owner| self.caller(&owner)),
+            },
             error: errno.map(|errno| ErrorType { r#type: errno_name(errno) }),
             tcp: Tcp {
                 connect: Connect {
@@ -186,6 +207,7 @@ impl Describer {
                     cause,
                     errno,
                     soft_error: soft_error.map(errno_name),
+                    drop_reason: self.drop_reason(event),
                 },
             },
             stack: self.stack(event),
@@ -198,16 +220,25 @@ impl Describer {
         }
     }
 
-    fn process(&mut self, event: &Event) -> Process {
-        let owner = &event.owner;
+    /// By name where the kernel's BTF has one, else by number; none where the kernel gives no reasons.
+    fn drop_reason(&self, event: &Event) -> Option<String> {
+        match event.kind {
+            EventKind::Dropped { reason: 0 } => None,
+            EventKind::Dropped { reason } => Some(
+                self.kernel.layout().drop_reason(reason).map_or_else(|| reason.to_string(), str::to_owned),
+            ),
+            _ => None,
+        }
+    }
+
+    fn caller(&mut self, owner: &Owner) -> Caller {
         let cgroup = self.cgroups.path(owner.cgroup).map(str::to_owned);
-        Process {
+        Caller {
             pid: owner.pid,
             tid: owner.tid,
             comm: owner.comm(),
             user: User { id: owner.uid },
             cgroup: cgroup.unwrap_or_else(|| format!("id:{}", owner.cgroup)),
-            netns: event.netns,
         }
     }
 
@@ -215,7 +246,7 @@ impl Describer {
         let stacks = event.stacks.as_ref()?;
         let json = |frames: Vec<Frame>| frames.into_iter().map(FrameJson::from).collect();
         Some(Stack {
-            user: json(self.symbols.user(event.owner.pid, &stacks.user)),
+            user: json(event.owner.map_or_else(Vec::new, |owner| self.symbols.user(owner.pid, &stacks.user))),
             kernel: json(self.symbols.kernel(&stacks.kernel)),
         })
     }
@@ -228,6 +259,8 @@ fn event_name(kind: &EventKind) -> &'static str {
         EventKind::Challenged => "connect.challenge",
         EventKind::Established => "connect.established",
         EventKind::Failed(_) => "connect.failed",
+        EventKind::Dropped { .. } => "skb.drop",
+        EventKind::SynAckRetransmitted => "accept.retransmit",
     }
 }
 

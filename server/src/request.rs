@@ -17,6 +17,7 @@ pub(crate) struct TraceRequest {
     pub(crate) slow_ms: u64,
     pub(crate) starts: bool,
     pub(crate) stacks: bool,
+    pub(crate) drops: bool,
     pub(crate) ttl_s: Option<u64>,
     pub(crate) max_events: Option<u64>,
 }
@@ -29,6 +30,7 @@ impl Default for TraceRequest {
             slow_ms: 1000,
             starts: false,
             stacks: true,
+            drops: false,
             ttl_s: None,
             max_events: None,
         }
@@ -120,6 +122,7 @@ impl TraceRequest {
             slow: Duration::from_millis(self.slow_ms),
             starts: self.starts,
             stacks: self.stacks,
+            drops: self.drops,
             ..Options::default()
         })
     }

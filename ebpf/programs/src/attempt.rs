@@ -8,10 +8,10 @@ use aya_ebpf::{
         generated::{bpf_get_current_cgroup_id, bpf_get_smp_processor_id, bpf_get_stack},
     },
     macros::map,
-    maps::{HashMap, PerCpuArray},
+    maps::{HashMap, LruHashMap, PerCpuArray},
     programs::RawTracePointContext,
 };
-use synscope_ebpf::record::{Attempt, Stack, USER_FRAMES};
+use synscope_ebpf::record::{Attempt, Counters, Stack, USER_FRAMES};
 
 use crate::counters::counters;
 
@@ -33,7 +33,8 @@ static STACKS: Global<u32> = Global::new(0);
 
 const BPF_ANY: u64 = 0;
 const BPF_NOEXIST: u64 = 1;
-const BPF_F_USER_STACK: u64 = 1 << 8;
+/// Flag of `bpf_get_stack`.
+pub(crate) const BPF_F_USER_STACK: u64 = 1 << 8;
 
 /// True when the trace wants stacks.
 #[inline(always)]
@@ -41,35 +42,52 @@ pub(crate) fn wants_stacks() -> bool {
     STACKS.load() != 0
 }
 
+/// An attempt of nobody, for what the passive side tells.
+pub(crate) const NOBODY: Attempt = Attempt {
+    id: 0,
+    start_ns: 0,
+    cgroup: 0,
+    tgid: 0,
+    tid: 0,
+    uid: 0,
+    reported_soft_error: 0,
+    comm: [0; 16],
+    retransmits: 0,
+    unsent: 0,
+    challenges: 0,
+    evidence: 0,
+};
+
 /// An attempt that starts now, owned by the current task.
 #[inline(always)]
 pub(crate) fn of_current_task(now: u64) -> Attempt {
     let pid_tgid = bpf_get_current_pid_tgid();
     Attempt {
-        id: 0,
         start_ns: now,
         // SAFETY: the helper takes nothing and reads only the current task.
         cgroup: unsafe { bpf_get_current_cgroup_id() },
         tgid: (pid_tgid >> 32) as u32,
         tid: pid_tgid as u32,
         uid: bpf_get_current_uid_gid() as u32,
-        reported_soft_error: 0,
         comm: bpf_get_current_comm().unwrap_or_default(),
-        retransmits: 0,
-        unsent: 0,
-        challenges: 0,
-        evidence: 0,
+        ..NOBODY
     }
+}
+
+/// Gives an attempt its number, and counts it.
+#[inline(always)]
+pub(crate) fn number(attempt: &mut Attempt, counters: &mut Counters) {
+    counters.started += 1;
+    // SAFETY: the helper takes nothing.
+    let processor = u64::from(unsafe { bpf_get_smp_processor_id() });
+    attempt.id = processor << 40 | counters.started;
 }
 
 /// Numbers an attempt and stores it. False when there is no room.
 #[inline(always)]
 pub(crate) fn begin(ctx: &RawTracePointContext, sock: u64, attempt: &mut Attempt) -> bool {
     let Some(counters) = counters() else { return false };
-    counters.started += 1;
-    // SAFETY: the helper takes nothing.
-    let processor = u64::from(unsafe { bpf_get_smp_processor_id() });
-    attempt.id = processor << 40 | counters.started;
+    number(attempt, counters);
     if ATTEMPTS.insert(&sock, &*attempt, BPF_NOEXIST).is_err() {
         // Either full, or the end of the socket's last attempt was missed: then this one takes its place.
         if ATTEMPTS.remove(&sock).is_err() || ATTEMPTS.insert(&sock, &*attempt, BPF_ANY).is_err() {
@@ -104,6 +122,23 @@ pub(crate) fn find(sock: u64) -> Option<&'static mut Attempt> {
     // SAFETY: entries are preallocated and only ever reused, never unmapped; the socket's lock orders its
     // own events, and a torn count after reuse is worth less than a lock.
     ATTEMPTS.get_ptr_mut(&sock).map(|attempt| unsafe { &mut *attempt })
+}
+
+/// Attempts that ended within a connect() that still has to return, by socket: what it returns was told. Only
+/// errors that connect() may also return before SYN_SENT are kept, so that a storm of refusals costs nothing.
+#[map]
+static ENDED: LruHashMap<u64, u8> = LruHashMap::with_max_entries(1024, 0);
+
+/// Notes that the end of the socket's attempt was told.
+#[inline(always)]
+pub(crate) fn note_end(sock: u64) {
+    let _ = ENDED.insert(&sock, &1, BPF_ANY);
+}
+
+/// True when the end of the socket's attempt was told already; asks once.
+#[inline(always)]
+pub(crate) fn take_end(sock: u64) -> bool {
+    ENDED.remove(&sock).is_ok()
 }
 
 /// The stack that the caller of the attempt had.

@@ -7,7 +7,7 @@ use synscope_ebpf::record::kind;
 use crate::{
     attempt, counters,
     kernel::Fault,
-    tell::{News, now, tell},
+    tell::{News, tell},
 };
 
 #[raw_tracepoint(tracepoint = "tcp_send_reset")]
@@ -20,6 +20,5 @@ fn challenge(ctx: RawTracePointContext) -> i32 {
 fn challenged(ctx: &RawTracePointContext, sock: u64) -> Result<(), Fault> {
     let Some(attempt) = attempt::find(sock) else { return Ok(()) };
     attempt.challenges = attempt.challenges.saturating_add(1);
-    let news = News { kind: kind::CHALLENGE, time_ns: now(), error: None, exit_code: 0 };
-    tell(ctx, sock, attempt, &news)
+    tell(ctx, sock, attempt, &News::now(kind::CHALLENGE))
 }

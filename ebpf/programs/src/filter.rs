@@ -8,7 +8,7 @@ use aya_ebpf::{
 };
 use synscope_ebpf::record::{Attempt, FilterId, LOCAL_PORTS_AT, PEER_PORTS_AT, PORT_WORDS, filter as bit};
 
-use crate::kernel::{self, Fault};
+use crate::kernel::{self, Fault, Peer, V4_MAPPED};
 
 /// Which filters are on: bits of `synscope_ebpf::record::filter`.
 #[unsafe(no_mangle)]
@@ -54,32 +54,59 @@ fn owner_passes(owner: &Attempt) -> bool {
         && (!on(bit::COMM) || FILTER_COMMS.get_ptr(&owner.comm).is_some())
 }
 
-/// True when the socket goes where the trace asks for. At CLOSE → SYN_SENT the peer is set already.
+/// True when the socket goes where the trace asks for. At CLOSE → SYN_SENT the socket knows its peer already;
+/// before, the caller says it.
 #[inline(always)]
-fn socket_passes(sock: u64) -> Result<bool, Fault> {
+fn socket_passes(sock: u64, peer: Option<&Peer>) -> Result<bool, Fault> {
     if on(bit::NETNS) && !has_id(bit::NETNS, u64::from(kernel::netns(sock)?)) {
         return Ok(false);
     }
-    if on(bit::PEER_PORT) && !has_port(PEER_PORTS_AT, kernel::peer_port(sock)?) {
-        return Ok(false);
-    }
-    if on(bit::PEER | bit::IPV4 | bit::IPV6) {
-        let peer = kernel::peer_addr(sock, kernel::family(sock)?)?;
-        let is_v4 = peer[0] == 0 && peer[1] == 0 && peer[2] == 0xffff_0000;
-        if (on(bit::IPV4) && !is_v4) || (on(bit::IPV6) && is_v4) {
-            return Ok(false);
-        }
-        if on(bit::PEER) && FILTER_PEERS.get(&Key::new(128, peer)).is_none() {
+    if on(bit::PEER_PORT) {
+        let port = match peer {
+            Some(peer) => peer.port,
+            None => kernel::peer_port(sock)?,
+        };
+        if !has_port(PEER_PORTS_AT, port) {
             return Ok(false);
         }
     }
-    Ok(true)
+    if !on(bit::PEER | bit::IPV4 | bit::IPV6) {
+        return Ok(true);
+    }
+    Ok(address_passes(match peer {
+        Some(peer) => peer.addr,
+        None => kernel::peer_addr(sock, kernel::family(sock)?)?,
+    }))
+}
+
+#[inline(always)]
+fn address_passes(peer: [u32; 4]) -> bool {
+    let is_v4 = peer[0] == 0 && peer[1] == 0 && peer[2] == V4_MAPPED;
+    (!on(bit::IPV4) || is_v4)
+        && (!on(bit::IPV6) || !is_v4)
+        && (!on(bit::PEER) || FILTER_PEERS.get(&Key::new(128, peer)).is_some())
 }
 
 /// True when an attempt is one that the trace asks for, as far as can be known at its start.
 #[inline(always)]
-pub(crate) fn passes_at_start(sock: u64, owner: &Attempt) -> Result<bool, Fault> {
-    Ok(owner_passes(owner) && socket_passes(sock)?)
+pub(crate) fn passes_at_start(sock: u64, owner: &Attempt, peer: Option<&Peer>) -> Result<bool, Fault> {
+    Ok(owner_passes(owner) && socket_passes(sock, peer)?)
+}
+
+/// The same for the passive side, where no process of this host asked for anything: a trace that asks for
+/// certain callers is told nothing.
+#[inline(always)]
+pub(crate) fn passes_without_owner(request: u64, peer: &Peer) -> Result<bool, Fault> {
+    Ok(!on(bit::PID | bit::COMM | bit::UID | bit::CGROUP) && socket_passes(request, Some(peer))?)
+}
+
+/// The same for a packet whose socket is not known.
+#[inline(always)]
+pub(crate) fn passes_for_packet(netns: u32, peer: &Peer) -> bool {
+    !on(bit::PID | bit::COMM | bit::UID | bit::CGROUP)
+        && (!on(bit::NETNS) || has_id(bit::NETNS, u64::from(netns)))
+        && (!on(bit::PEER_PORT) || has_port(PEER_PORTS_AT, peer.port))
+        && (!on(bit::PEER | bit::IPV4 | bit::IPV6) || address_passes(peer.addr))
 }
 
 /// The rest, when an event is told: the local port is chosen only after SYN_SENT is entered

@@ -39,18 +39,63 @@ offsets! {
     OFF_TASK_FLAGS
     /// `task_struct.exit_code`
     OFF_TASK_EXIT_CODE
+    /// `task_struct.files`
+    OFF_TASK_FILES
+    /// `files_struct.fdt`
+    OFF_FILES_FDT
+    /// `fdtable.fd`
+    OFF_FDT_FD
+    /// `file.private_data`
+    OFF_FILE_PRIVATE
+    /// `socket.sk`
+    OFF_SOCKET_SK
+    /// First argument of a system call in `pt_regs`, as it still stands there when the call returns.
+    OFF_REGS_ARG0
+    /// Second argument of a system call in `pt_regs`.
+    OFF_REGS_ARG1
+    /// `sock_common.skc_num`
+    OFF_NUM
+    /// `request_sock.num_retrans`
+    OFF_REQ_RETRANS
+    /// `sk_buff.sk`
+    OFF_SKB_SK
+    /// `sk_buff.dev`
+    OFF_SKB_DEV
+    /// `sk_buff.head`
+    OFF_SKB_HEAD
+    /// `sk_buff.network_header`
+    OFF_SKB_NETWORK_HEADER
+    /// `sk_buff.transport_header`
+    OFF_SKB_TRANSPORT_HEADER
+    /// `net_device.nd_net.net`
+    OFF_DEV_NET
 }
 
 /// A read of kernel memory that failed: the address was not mapped.
 pub(crate) struct Fault;
 
+/// Where an attempt goes.
+#[derive(Clone, Copy)]
+pub(crate) struct Peer {
+    /// Four words in network order; IPv4 as `::ffff:a.b.c.d`.
+    pub(crate) addr: [u32; 4],
+    /// Host order.
+    pub(crate) port: u16,
+}
+
 /// Copies a `T` from kernel memory at `base + offset`.
 #[inline(always)]
 pub(crate) fn read<T: Copy>(base: u64, offset: &Global<u32>) -> Result<T, Fault> {
+    read_at(base + u64::from(offset.load()))
+}
+
+/// Copies a `T` from kernel memory.
+#[inline(always)]
+pub(crate) fn read_at<T: Copy>(address: u64) -> Result<T, Fault> {
     let mut value = core::mem::MaybeUninit::<T>::uninit();
     // SAFETY: the destination is a T on our stack; the helper checks the source and fills all of it.
     unsafe {
-        let source = (base + u64::from(offset.load())) as *const core::ffi::c_void;
+        let source = address as *const core::ffi::c_void;
         let size = size_of::<T>() as u32;
         match bpf_probe_read_kernel(value.as_mut_ptr().cast(), size, source) {
             0 => Ok(value.assume_init()),
@@ -65,7 +110,9 @@ pub(crate) mod state {
     pub(crate) const CLOSE: u64 = 7;
 }
 
-const AF_INET: u16 = 2;
+pub(crate) const AF_INET: u16 = 2;
+/// Third word of a v4-mapped address, as it lies in memory.
+pub(crate) const V4_MAPPED: u32 = 0xffff_0000;
 const IPPROTO_TCP: u16 = 6;
 
 /// True for plain TCP. MPTCP (262) and SCTP (132) sockets go through the same state changes, and an MPTCP
@@ -78,11 +125,13 @@ pub(crate) fn is_tcp(sock: u64) -> Result<bool, Fault> {
 /// Reads an address pair member; IPv4 comes back as `::ffff:a.b.c.d`.
 #[inline(always)]
 fn address(sock: u64, v4: &Global<u32>, v6: &Global<u32>, family: u16) -> Result<[u32; 4], Fault> {
-    if family == AF_INET {
-        Ok([0, 0, 0xffff_0000, read::<u32>(sock, v4)?])
-    } else {
-        read::<[u32; 4]>(sock, v6)
-    }
+    if family == AF_INET { Ok(v4_mapped(read::<u32>(sock, v4)?)) } else { read::<[u32; 4]>(sock, v6) }
+}
+
+/// An IPv4 address in network order as an IPv6 one.
+#[inline(always)]
+pub(crate) fn v4_mapped(address: u32) -> [u32; 4] {
+    [0, 0, V4_MAPPED, address]
 }
 
 /// Address family of a socket (AF_INET or AF_INET6).
@@ -91,7 +140,7 @@ pub(crate) fn family(sock: u64) -> Result<u16, Fault> {
     read::<u16>(sock, &OFF_FAMILY)
 }
 
-/// Peer address as four words in network order.
+/// Peer address as four words in network order. Request sockets start with the same members.
 #[inline(always)]
 pub(crate) fn peer_addr(sock: u64, family: u16) -> Result<[u32; 4], Fault> {
     address(sock, &OFF_DADDR, &OFF_V6_DADDR, family)
@@ -120,4 +169,13 @@ pub(crate) fn local_port(sock: u64) -> Result<u16, Fault> {
 #[inline(always)]
 pub(crate) fn netns(sock: u64) -> Result<u32, Fault> {
     read::<u32>(read::<u64>(sock, &OFF_NET)?, &OFF_NETNS_INUM)
+}
+
+/// Number of a network device's namespace; 0 without a device.
+#[inline(always)]
+pub(crate) fn netns_of_device(device: u64) -> Result<u32, Fault> {
+    match device {
+        0 => Ok(0),
+        device => read::<u32>(read::<u64>(device, &OFF_DEV_NET)?, &OFF_NETNS_INUM),
+    }
 }

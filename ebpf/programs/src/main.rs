@@ -1,4 +1,4 @@
-//! The BPF programs of Synscope: one file a hook. Each is a raw tracepoint, so that nothing is needed but a
+//! The BPF programs of Synscope: one file a hook. All are tracepoints, so that nothing is needed but a
 //! kernel with BTF: no kprobes, no fentry, no modules.
 
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
@@ -8,7 +8,11 @@ mod attempt;
 #[cfg(target_arch = "bpf")]
 mod challenge;
 #[cfg(target_arch = "bpf")]
+mod connect_exit;
+#[cfg(target_arch = "bpf")]
 mod counters;
+#[cfg(target_arch = "bpf")]
+mod drop;
 #[cfg(target_arch = "bpf")]
 mod error_report;
 #[cfg(target_arch = "bpf")]
@@ -21,6 +25,8 @@ mod receive_reset;
 mod retransmit;
 #[cfg(target_arch = "bpf")]
 mod set_state;
+#[cfg(target_arch = "bpf")]
+mod synack;
 #[cfg(target_arch = "bpf")]
 mod tell;
 

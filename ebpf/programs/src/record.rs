@@ -23,6 +23,11 @@ pub mod kind {
     pub const FAILED: u8 = 4;
     /// The peer answered our SYN with an ACK that fits no connection of ours, and was reset.
     pub const CHALLENGE: u8 = 5;
+    /// This host dropped a packet of the attempt; [`super::Record::error`] is the kernel's drop reason.
+    pub const DROP: u8 = 6;
+    /// A listener's SYN-ACK was sent again: the passive side, which belongs to no attempt of a trace.
+    /// [`super::Attempt::retransmits`] counts this one.
+    pub const SYNACK_RETRANSMIT: u8 = 7;
 }
 
 /// What was seen during an attempt, a bit set in [`Attempt::evidence`] and [`Record::evidence`].
@@ -31,8 +36,8 @@ pub mod evidence {
     pub const RESET: u16 = 1;
     /// The task that ended the attempt was exiting (PF_EXITING); see [`super::Record::exit_code`].
     pub const EXITING: u16 = 1 << 1;
-    /// The end was reached from a process, not from the network's softirq or a timer.
-    pub const IN_PROCESS: u16 = 1 << 2;
+    /// connect() failed before SYN_SENT; [`super::Record::error`] is what it returned, as a positive errno.
+    pub const BEFORE_SYN: u16 = 1 << 2;
 }
 
 /// Filters that a program evaluates, a bit set in the `FILTERS` global. A bit that is not set costs nothing.
@@ -128,7 +133,7 @@ pub struct Record {
     pub peer_port: u16,
     /// Number of the socket's network namespace.
     pub netns: u32,
-    /// `sk_err` at the event, or the error of a retransmit.
+    /// `sk_err` at the event; some kinds and evidence give it another meaning.
     pub error: i32,
     /// `sk_err_soft` at the event.
     pub soft_error: i32,

@@ -6,7 +6,7 @@ use synscope_ebpf::record::kind;
 use crate::{
     attempt, counters,
     kernel::Fault,
-    tell::{News, now, tell},
+    tell::{News, tell},
 };
 
 /// 1 when the tracepoint carries `err`: since 6.17 it also fires for what could not be sent.
@@ -30,6 +30,5 @@ fn retransmitted(ctx: &RawTracePointContext, sock: u64) -> Result<(), Fault> {
         return Ok(());
     }
     attempt.retransmits = attempt.retransmits.saturating_add(1);
-    let news = News { kind: kind::RETRANSMIT, time_ns: now(), error: None, exit_code: 0 };
-    tell(ctx, sock, attempt, &news)
+    tell(ctx, sock, attempt, &News::now(kind::RETRANSMIT))
 }

@@ -21,6 +21,10 @@ static SLOW_NS: Global<u64> = Global::new(1_000_000_000);
 #[unsafe(no_mangle)]
 static STARTS: Global<u32> = Global::new(0);
 
+// Errors that connect() returns after a SYN only.
+const ECONNREFUSED: i32 = 111;
+const ETIMEDOUT: i32 = 110;
+
 /// The task is going away (include/linux/sched.h).
 const PF_EXITING: u32 = 0x4;
 
@@ -47,7 +51,7 @@ fn start(ctx: &RawTracePointContext, sock: u64) -> Result<(), Fault> {
     }
     let time_ns = now();
     let mut attempt = attempt::of_current_task(time_ns);
-    if !filter::passes_at_start(sock, &attempt)? {
+    if !filter::passes_at_start(sock, &attempt, None)? {
         return Ok(());
     }
     if attempt::begin(ctx, sock, &mut attempt) && STARTS.load() != 0 {
@@ -75,7 +79,11 @@ fn failed(ctx: &RawTracePointContext, sock: u64, attempt: &mut Attempt) -> Resul
     if exit_code.is_some() {
         attempt.evidence |= evidence::EXITING;
     }
-    let news = News { kind: kind::FAILED, time_ns: now(), error: None, exit_code: exit_code.unwrap_or(0) };
+    let error = kernel::read::<i32>(sock, &kernel::OFF_ERR)?;
+    if error != ECONNREFUSED && error != ETIMEDOUT {
+        attempt::note_end(sock);
+    }
+    let news = News { error: Some(error), exit_code: exit_code.unwrap_or(0), ..News::now(kind::FAILED) };
     tell(ctx, sock, attempt, &news)
 }
 

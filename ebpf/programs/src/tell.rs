@@ -1,16 +1,15 @@
 //! Sending a record to user space.
 
 use aya_ebpf::{
-    EbpfContext as _,
+    EbpfContext,
     helpers::generated::{bpf_get_stack, bpf_ktime_get_boot_ns, bpf_probe_read_kernel},
     macros::map,
     maps::RingBuf,
-    programs::RawTracePointContext,
 };
 use synscope_ebpf::record::{Attempt, KERNEL_FRAMES, Record, RecordWithStacks, Stack, USER_FRAMES};
 
 use crate::{
-    attempt,
+    attempt::{self, BPF_F_USER_STACK},
     counters::counters,
     filter,
     kernel::{self, Fault},
@@ -36,33 +35,35 @@ pub(crate) struct News {
     pub(crate) exit_code: i32,
 }
 
-/// Tells one event of an attempt, unless the local port's filter is against it.
+impl News {
+    /// Something that happened now.
+    #[inline(always)]
+    pub(crate) fn now(kind: u8) -> Self {
+        Self { kind, time_ns: now(), error: None, exit_code: 0 }
+    }
+}
+
+/// Which user stack goes with a record.
+#[derive(Clone, Copy)]
+pub(crate) enum UserStack {
+    /// The one that was kept when the socket's attempt started.
+    Kept(u64),
+    /// That of the current task.
+    Current,
+    /// There is none: nobody on this host asked.
+    None,
+}
+
+/// Tells one event of an attempt under way.
 #[inline(always)]
-pub(crate) fn tell(
-    ctx: &RawTracePointContext,
-    sock: u64,
-    attempt: &Attempt,
-    news: &News,
-) -> Result<(), Fault> {
-    let record = describe(sock, attempt, news)?;
-    if !filter::passes_when_told(record.local_port) {
-        return Ok(());
-    }
-    let Some(counters) = counters() else { return Ok(()) };
-    counters.produced += 1;
-    let sent = if attempt::wants_stacks() {
-        send_with_stacks(ctx, sock, &record)
-    } else {
-        EVENTS.output::<Record>(&record, 0).is_ok()
-    };
-    if !sent {
-        counters.lost_ringbuf += 1;
-    }
+pub(crate) fn tell(ctx: &impl EbpfContext, sock: u64, attempt: &Attempt, news: &News) -> Result<(), Fault> {
+    send(ctx, &describe(sock, attempt, news)?, UserStack::Kept(sock));
     Ok(())
 }
 
+/// A record of what the socket shows now.
 #[inline(always)]
-fn describe(sock: u64, attempt: &Attempt, news: &News) -> Result<Record, Fault> {
+pub(crate) fn describe(sock: u64, attempt: &Attempt, news: &News) -> Result<Record, Fault> {
     let family = kernel::family(sock)?;
     let error = match news.error {
         Some(error) => error,
@@ -84,16 +85,34 @@ fn describe(sock: u64, attempt: &Attempt, news: &News) -> Result<Record, Fault> 
     })
 }
 
+/// Sends a record, unless the local port's filter is against it.
+#[inline(always)]
+pub(crate) fn send(ctx: &impl EbpfContext, record: &Record, user: UserStack) {
+    if !filter::passes_when_told(record.local_port) {
+        return;
+    }
+    let Some(counters) = counters() else { return };
+    counters.produced += 1;
+    let sent = if attempt::wants_stacks() {
+        send_with_stacks(ctx, record, user)
+    } else {
+        EVENTS.output::<Record>(record, 0).is_ok()
+    };
+    if !sent {
+        counters.lost_ringbuf += 1;
+    }
+}
+
 /// The words of an address as they lie in memory.
 #[inline(always)]
-fn bytes(words: [u32; 4]) -> [u8; 16] {
+pub(crate) fn bytes(words: [u32; 4]) -> [u8; 16] {
     // SAFETY: both are sixteen plain bytes.
     unsafe { core::mem::transmute(words) }
 }
 
 /// Sends a record with both stacks, filled in place: 1 KiB fits no program's own stack.
 #[inline(always)]
-fn send_with_stacks(ctx: &RawTracePointContext, sock: u64, record: &Record) -> bool {
+fn send_with_stacks(ctx: &impl EbpfContext, record: &Record, user: UserStack) -> bool {
     let Some(mut entry) = EVENTS.reserve::<RecordWithStacks>(0) else { return false };
     let out = entry.as_mut_ptr();
     // SAFETY: `out` is the reserved room for the whole structure, and each helper is told its part's size.
@@ -102,15 +121,35 @@ fn send_with_stacks(ctx: &RawTracePointContext, sock: u64, record: &Record) -> b
         let kernel = &raw mut (*out).kernel;
         let size = size_of::<[u64; KERNEL_FRAMES]>() as u32;
         (*kernel).length = bpf_get_stack(ctx.as_ptr(), (&raw mut (*kernel).frames).cast(), size, 0);
-        let user = &raw mut (*out).user;
-        (*user).length = 0;
-        if let Some(kept) = attempt::user_stack(sock) {
-            let size = size_of::<Stack<USER_FRAMES>>() as u32;
-            if bpf_probe_read_kernel(user.cast(), size, kept.cast()) != 0 {
-                (*user).length = 0;
-            }
-        }
+        fill_user_stack(ctx, &raw mut (*out).user, user);
     }
     entry.submit(0);
     true
+}
+
+/// # Safety
+///
+/// `out` must be room for a whole stack.
+#[inline(always)]
+unsafe fn fill_user_stack(ctx: &impl EbpfContext, out: *mut Stack<USER_FRAMES>, user: UserStack) {
+    // SAFETY: as promised; each helper is told the size of what it fills.
+    unsafe {
+        (*out).length = 0;
+        match user {
+            UserStack::Kept(sock) => {
+                if let Some(kept) = attempt::user_stack(sock) {
+                    let size = size_of::<Stack<USER_FRAMES>>() as u32;
+                    if bpf_probe_read_kernel(out.cast(), size, kept.cast()) != 0 {
+                        (*out).length = 0;
+                    }
+                }
+            }
+            UserStack::Current => {
+                let frames = (&raw mut (*out).frames).cast();
+                let size = size_of::<[u64; USER_FRAMES]>() as u32;
+                (*out).length = bpf_get_stack(ctx.as_ptr(), frames, size, BPF_F_USER_STACK);
+            }
+            UserStack::None => {}
+        }
+    }
 }

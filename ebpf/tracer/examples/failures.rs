@@ -19,15 +19,12 @@ async fn main() -> Result<()> {
                 EventKind::Challenged => "the peer holds an old connection".into(),
                 EventKind::Established => "established".into(),
                 EventKind::Failed(failure) => format!("failed: {}", failure.cause),
+                EventKind::Dropped { reason } => format!("dropped here, reason {reason}"),
+                EventKind::SynAckRetransmitted => "our SYN-ACK is not answered".into(),
             };
-            println!(
-                "{:>9.3?} {}[{}] {} -> {}: {what}",
-                event.duration,
-                event.owner.comm(),
-                event.owner.pid,
-                event.local,
-                event.peer,
-            );
+            let owner =
+                event.owner.map_or_else(String::new, |owner| format!("{}[{}] ", owner.comm(), owner.pid));
+            println!("{:>9.3?} {owner}{} -> {}: {what}", event.duration, event.local, event.peer);
         }
     }
 }

@@ -72,6 +72,7 @@ struct Member {
     name: u32,
     type_id: u32,
     bit_offset: u32,
+    is_bit_field: bool,
 }
 
 const HEADER_LEN: usize = 24;
@@ -187,11 +188,13 @@ impl Btf {
                 type_id: u32_at(&self.data, at + 4)?,
                 // With the flag set, the upper byte is a bit field's width.
                 bit_offset: if head.kind_flag { offset & 0x00ff_ffff } else { offset },
+                is_bit_field: head.kind_flag && offset >> 24 != 0,
             })
         })
     }
 
-    /// Finds a member by name, looking into members that have none, and returns it with its bit offset.
+    /// Finds a member by name, looking into members that have none, and returns it with its bit offset. Bit
+    /// fields are not found: no helper could read them.
     fn member(&self, head: Head, name: &[u8], nesting: usize) -> Option<(Head, u32)> {
         if nesting > MAX_NESTING {
             return None;
@@ -199,7 +202,7 @@ impl Btf {
         self.members(head).find_map(|member| {
             let own = self.string(member.name);
             let inner = || self.resolve(member.type_id);
-            if own == name {
+            if own == name && !member.is_bit_field {
                 return Some((inner()?, member.bit_offset));
             }
             if !own.is_empty() {
@@ -226,7 +229,7 @@ impl Btf {
         if bits.is_multiple_of(8) {
             Ok(bits / 8)
         } else {
-            Err(Error::Malformed("a wanted member is a bit field"))
+            Err(Error::Malformed("a member lies between bytes"))
         }
     }
 

@@ -78,10 +78,22 @@ impl Failure {
             pending => pending,
         };
         let (cause, errno) = match record.error {
+            error if attempt.evidence & evidence::BEFORE_SYN != 0 => {
+                (before_syn(Errno::from_raw(error)), error)
+            }
             0 => gave_up(record),
             libc_errno => (forced(record, Errno::from_raw(libc_errno)), libc_errno),
         };
         Self { cause, errno, soft_error }
+    }
+}
+
+/// connect() returned the error without sending anything.
+fn before_syn(error: Errno) -> Cause {
+    match error {
+        Errno::ENETUNREACH | Errno::EHOSTUNREACH => Cause::NoRoute,
+        Errno::EACCES | Errno::EPERM => Cause::Denied,
+        _ => Cause::Other,
     }
 }
 

@@ -25,17 +25,23 @@ impl Clock {
         }
     }
 
+    /// The boot-time clock now, as the programs read it.
+    pub(crate) fn boot_ns() -> u64 {
+        read(ClockId::CLOCK_BOOTTIME).unsigned_abs()
+    }
+
     /// Nanoseconds since 1970.
     pub(crate) fn unix_ns(self, boot_ns: u64) -> u64 {
         boot_ns.saturating_add_signed(self.ahead_ns)
     }
 }
 
+fn read(clock: ClockId) -> i64 {
+    // Both clocks exist on every kernel that has BPF ring buffers.
+    let now = clock_gettime(clock).expect("the clock exists");
+    now.tv_sec() * 1_000_000_000 + now.tv_nsec()
+}
+
 fn measure() -> i64 {
-    let read = |clock| {
-        // Both clocks exist on every kernel that has BPF ring buffers.
-        let now = clock_gettime(clock).expect("the clock exists");
-        now.tv_sec() * 1_000_000_000 + now.tv_nsec()
-    };
     read(ClockId::CLOCK_REALTIME) - read(ClockId::CLOCK_BOOTTIME)
 }

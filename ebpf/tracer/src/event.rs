@@ -23,6 +23,13 @@ pub enum EventKind {
     Established,
     /// It ended without a connection.
     Failed(Failure),
+    /// This host dropped one of its packets.
+    Dropped {
+        /// The kernel's number of the reason, named by [`crate::Layout::drop_reason`]; 0 when it gives none.
+        reason: i32,
+    },
+    /// A listener's SYN-ACK was sent again: the passive side, `local` is the listener's.
+    SynAckRetransmitted,
 }
 
 /// The task that called connect().
@@ -62,8 +69,9 @@ pub struct Stacks {
 pub struct Event {
     /// What happened.
     pub kind: EventKind,
-    /// The attempt, unique within a trace.
-    pub attempt: u64,
+    /// The attempt, unique within a trace. The passive side has none, nor has a dropped packet whose socket
+    /// the kernel no longer knew.
+    pub attempt: Option<u64>,
     /// When, in nanoseconds since 1970.
     pub time_unix_ns: u64,
     /// When the attempt entered SYN_SENT, in nanoseconds since 1970.
@@ -74,11 +82,11 @@ pub struct Event {
     pub local: SocketAddr,
     /// Peer address and port. v4-mapped addresses are shown as IPv4.
     pub peer: SocketAddr,
-    /// Who called connect().
-    pub owner: Owner,
+    /// Who called connect(); nobody on the passive side.
+    pub owner: Option<Owner>,
     /// Number of the socket's network namespace.
     pub netns: u32,
-    /// SYNs that left the host again, up to and with this event.
+    /// SYNs that left the host again, up to and with this event; on the passive side, SYN-ACKs.
     pub syn_retransmits: u16,
     /// SYNs that were to leave again and did not leave the host (known from kernel 6.17 on).
     pub syn_unsent: u16,
@@ -107,15 +115,17 @@ fn event(record: &Record, stacks: Option<Stacks>, clock: Clock) -> Option<Event>
             kind::CHALLENGE => EventKind::Challenged,
             kind::ESTABLISHED => EventKind::Established,
             kind::FAILED => EventKind::Failed(Failure::of(record)),
+            kind::DROP => EventKind::Dropped { reason: record.error },
+            kind::SYNACK_RETRANSMIT => EventKind::SynAckRetransmitted,
             _ => return None,
         },
-        attempt: id,
+        attempt: (id != 0).then_some(id),
         time_unix_ns: clock.unix_ns(record.time_ns),
         start_unix_ns: clock.unix_ns(start_ns),
         duration: Duration::from_nanos(record.time_ns.saturating_sub(start_ns)),
         local: address(record.local_addr, record.local_port),
         peer: address(record.peer_addr, record.peer_port),
-        owner: Owner { pid: tgid, tid, uid, comm, cgroup },
+        owner: (id != 0).then_some(Owner { pid: tgid, tid, uid, comm, cgroup }),
         netns: record.netns,
         syn_retransmits: record.attempt.retransmits,
         syn_unsent: record.attempt.unsent,

@@ -12,7 +12,7 @@ use aya::{
 use ipnet::IpNet;
 use synscope_ebpf::record::{LOCAL_PORTS_AT, PEER_PORTS_AT, PORT_WORDS, filter as bit};
 
-use crate::tracer::map;
+use crate::load::map;
 
 /// Address family of an attempt. v4-mapped IPv6 counts as IPv4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,9 +5,8 @@ use std::fs;
 use nix::{sys::utsname::uname, unistd::geteuid};
 
 use crate::{
-    btf::Btf,
     error::{Error, lockdown_is_confidential},
-    layout::{Layout, PROBES},
+    layout::PROBES,
     tracer::{Kernel, Options, Tracer},
 };
 
@@ -132,19 +131,14 @@ fn check_lockdown() -> Check {
 }
 
 fn check_btf() -> Vec<Check> {
-    let layout = fs::read("/sys/kernel/btf/vmlinux")
-        .map_err(|error| error.to_string())
-        .and_then(|data| Btf::parse(data).map_err(|error| error.to_string()))
-        .and_then(|btf| Layout::resolve(&btf).map_err(|error| error.to_string()));
-    let layout = match layout {
-        Ok(layout) => layout,
-        Err(found) => {
-            return vec![Check::missing("BTF", found, "run a kernel built with CONFIG_DEBUG_INFO_BTF=y")];
-        }
+    let kernel = match Kernel::of_this_host() {
+        Ok(kernel) => kernel,
+        Err(error) => return vec![Check::missing("BTF", error.to_string(), error.remedy())],
     };
+    let layout = kernel.layout();
     let mut checks = vec![Check::ok("BTF", "/sys/kernel/btf/vmlinux describes all that is read")];
     checks.extend(PROBES.iter().map(|probe| {
-        let name = format!("probe {}", probe.tracepoint);
+        let name = format!("probe {}", probe.name());
         if layout.missing().contains(probe) {
             let costs = format!("cannot tell {}", probe.tells);
             Check::limited(&name, "this kernel does not have it", &costs, "run a newer kernel")

@@ -2,11 +2,15 @@
 
 use crate::btf::{self, Btf};
 
-/// Offsets that the programs cannot do without: global, structure, member.
-const REQUIRED: &[(&str, &str, &str)] = &[
+/// An offset that a program reads from one of its globals: global, structure, member.
+type Offset = (&'static str, &'static str, &'static str);
+
+/// Offsets that every program shares.
+const SHARED: &[Offset] = &[
     ("OFF_DADDR", "sock_common", "skc_daddr"),
     ("OFF_SADDR", "sock_common", "skc_rcv_saddr"),
     ("OFF_DPORT", "sock_common", "skc_dport"),
+    ("OFF_NUM", "sock_common", "skc_num"),
     ("OFF_FAMILY", "sock_common", "skc_family"),
     ("OFF_NET", "sock_common", "skc_net.net"),
     ("OFF_V6_DADDR", "sock_common", "skc_v6_daddr"),
@@ -20,84 +24,184 @@ const REQUIRED: &[(&str, &str, &str)] = &[
     ("OFF_TASK_EXIT_CODE", "task_struct", "exit_code"),
 ];
 
-/// One of our programs and the tracepoint that it hangs on.
+const FOR_CONNECT_EXIT: &[Offset] = &[
+    ("OFF_TASK_FILES", "task_struct", "files"),
+    ("OFF_FILES_FDT", "files_struct", "fdt"),
+    ("OFF_FDT_FD", "fdtable", "fd"),
+    ("OFF_FILE_PRIVATE", "file", "private_data"),
+    ("OFF_SOCKET_SK", "socket", "sk"),
+];
+
+const FOR_DROP: &[Offset] = &[
+    ("OFF_SKB_SK", "sk_buff", "sk"),
+    ("OFF_SKB_DEV", "sk_buff", "dev"),
+    ("OFF_SKB_HEAD", "sk_buff", "head"),
+    ("OFF_SKB_NETWORK_HEADER", "sk_buff", "network_header"),
+    ("OFF_SKB_TRANSPORT_HEADER", "sk_buff", "transport_header"),
+    ("OFF_DEV_NET", "net_device", "nd_net.net"),
+];
+
+/// How a program hangs on the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// A raw tracepoint, of this name.
+    Raw(&'static str),
+    /// The return of a system call: the tracepoint `syscalls:sys_exit_` and this name.
+    SyscallExit(&'static str),
+}
+
+/// One of our programs and the hook that it hangs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Probe {
     /// Name of the program in the object.
     pub program: &'static str,
-    /// Name of the raw tracepoint.
-    pub tracepoint: &'static str,
+    /// Where it hangs.
+    pub hook: Hook,
     /// Without it there is nothing to tell.
     pub required: bool,
     /// What cannot be told without it.
     pub tells: &'static str,
+    offsets: &'static [Offset],
 }
+
+impl Probe {
+    const fn raw(program: &'static str, tracepoint: &'static str, tells: &'static str) -> Self {
+        Self { program, hook: Hook::Raw(tracepoint), required: true, tells, offsets: &[] }
+    }
+
+    const fn optional(self, offsets: &'static [Offset]) -> Self {
+        Self { required: false, offsets, ..self }
+    }
+
+    /// The hook as people know it.
+    pub fn name(&self) -> String {
+        match self.hook {
+            Hook::Raw(tracepoint) => tracepoint.into(),
+            Hook::SyscallExit(call) => format!("sys_exit_{call}"),
+        }
+    }
+
+    /// True when the kernel has it, and all that its program reads.
+    fn is_in(&self, btf: &Btf) -> bool {
+        let hook = match self.hook {
+            Hook::Raw(tracepoint) => btf.tracepoint_args(tracepoint).is_some(),
+            // Found out by attaching: BTF does not describe system calls.
+            Hook::SyscallExit(_) => syscall_arguments(btf).is_some(),
+        };
+        hook && self.offsets.iter().all(|(_, structure, member)| btf.offset_of(structure, member).is_ok())
+    }
+}
+
+/// Name of the program that only a trace with `drops` loads.
+pub(crate) const DROP: &str = "drop";
 
 /// Every program of the object.
 pub const PROBES: &[Probe] = &[
+    Probe::raw("set_state", "inet_sock_set_state", "where an attempt starts and ends"),
+    Probe::raw("retransmit", "tcp_retransmit_skb", "each SYN retransmit"),
+    Probe::raw("receive_reset", "tcp_receive_reset", "a refusal by RST, apart from one by ICMP"),
+    Probe::raw("challenge", "tcp_send_reset", "a peer that still holds an old connection on the four-tuple"),
+    Probe::raw(
+        "error_report",
+        "inet_sk_error_report",
+        "an ICMP error that the application read before it closed",
+    )
+    .optional(&[]),
+    Probe::raw("synack", "tcp_retransmit_synack", "the passive side: a SYN-ACK that is not answered")
+        .optional(&[("OFF_REQ_RETRANS", "request_sock", "num_retrans")]),
+    Probe::raw(DROP, "kfree_skb", "packets of an attempt that this host dropped (traces with `drops`)")
+        .optional(FOR_DROP),
     Probe {
-        program: "set_state",
-        tracepoint: "inet_sock_set_state",
-        required: true,
-        tells: "where an attempt starts and ends",
-    },
-    Probe {
-        program: "retransmit",
-        tracepoint: "tcp_retransmit_skb",
-        required: true,
-        tells: "each SYN retransmit",
-    },
-    Probe {
-        program: "receive_reset",
-        tracepoint: "tcp_receive_reset",
-        required: true,
-        tells: "a refusal by RST, apart from one by ICMP",
-    },
-    Probe {
-        program: "challenge",
-        tracepoint: "tcp_send_reset",
-        required: true,
-        tells: "a peer that still holds an old connection on the four-tuple",
-    },
-    Probe {
-        program: "error_report",
-        tracepoint: "inet_sk_error_report",
+        program: "connect_exit",
+        hook: Hook::SyscallExit("connect"),
         required: false,
-        tells: "an ICMP error that the application read before it closed",
+        tells: "a connect() that fails before a SYN is sent: no route, or a policy",
+        offsets: FOR_CONNECT_EXIT,
     },
 ];
 
 /// What the tracer knows of a kernel. Made once, then shared by every trace.
 #[derive(Clone, Debug)]
 pub struct Layout {
-    /// Value of each offset global.
+    /// Value of each offset global. Those of a missing optional probe are left out: nobody reads them.
     pub(crate) offsets: Vec<(&'static str, u32)>,
     /// `tcp_retransmit_skb` carries the error of a SYN that could not be sent (6.17 and later).
     pub(crate) retransmit_has_error: bool,
-    /// Tracepoints of [`PROBES`] that this kernel lacks.
-    pub(crate) missing: Vec<Probe>,
+    /// `kfree_skb` says why (6.1 at the latest).
+    pub(crate) drop_has_reason: bool,
+    /// The helper `bpf_task_pt_regs` exists (5.15 and later).
+    pub(crate) has_task_pt_regs: bool,
+    /// Names of the drop reasons, by number.
+    pub(crate) drop_reasons: Vec<(i32, String)>,
+    missing: Vec<Probe>,
 }
 
 impl Layout {
     /// Looks everything up in a kernel's BTF. The first required thing that is missing is the error.
     pub fn resolve(btf: &Btf) -> Result<Self, btf::Error> {
-        let offset = |&(global, structure, member): &(&'static str, &str, &str)| {
-            btf.offset_of(structure, member).map(|offset| (global, offset))
-        };
-        let missing: Vec<Probe> =
-            PROBES.iter().filter(|probe| btf.tracepoint_args(probe.tracepoint).is_none()).copied().collect();
+        let (present, missing): (Vec<Probe>, Vec<Probe>) = PROBES.iter().partition(|probe| probe.is_in(btf));
         if let Some(probe) = missing.iter().find(|probe| probe.required) {
-            return Err(btf::Error::NoType(format!("btf_trace_{}", probe.tracepoint)));
+            return Err(btf::Error::NoType(format!("btf_trace_{}", probe.name())));
+        }
+        let of_probes = present.iter().flat_map(|probe| probe.offsets);
+        let mut offsets = SHARED
+            .iter()
+            .chain(of_probes)
+            .map(|&(global, structure, member)| Ok((global, btf.offset_of(structure, member)?)))
+            .collect::<Result<Vec<_>, btf::Error>>()?;
+        if let Some([first, second]) = syscall_arguments(btf) {
+            offsets.extend([("OFF_REGS_ARG0", first), ("OFF_REGS_ARG1", second)]);
         }
         Ok(Self {
-            offsets: REQUIRED.iter().map(offset).collect::<Result<_, _>>()?,
+            offsets,
             retransmit_has_error: btf.tracepoint_args("tcp_retransmit_skb") >= Some(3),
+            drop_has_reason: btf.tracepoint_args("kfree_skb") >= Some(3),
+            has_task_pt_regs: has_helper(btf, "task_pt_regs"),
+            drop_reasons: drop_reasons(btf),
             missing,
         })
     }
 
-    /// Programs whose tracepoint the kernel does not have; what they tell, this kernel cannot.
+    /// Programs whose hook the kernel does not have; what they tell, this kernel cannot.
     pub fn missing(&self) -> &[Probe] {
         &self.missing
+    }
+
+    /// Takes optional probes out that turn out not to work.
+    pub(crate) fn forget(&mut self, gone: impl Fn(&Probe) -> bool) {
+        let gone = PROBES.iter().filter(|probe| !probe.required && gone(probe));
+        self.missing.extend(gone);
+    }
+
+    /// Programs that this kernel takes.
+    pub fn present(&self) -> impl DoubleEndedIterator<Item = &'static Probe> + '_ {
+        PROBES.iter().filter(|probe| !self.missing.contains(probe))
+    }
+
+    /// The kernel's own name of a drop reason, without its prefix: `NEIGH_FAILED`.
+    pub fn drop_reason(&self, reason: i32) -> Option<&str> {
+        self.drop_reasons.iter().find(|(value, _)| *value == reason).map(|(_, name)| name.as_str())
+    }
+}
+
+fn has_helper(btf: &Btf, helper: &str) -> bool {
+    let wanted = format!("BPF_FUNC_{helper}");
+    btf.enum_values("bpf_func_id").is_ok_and(|helpers| helpers.iter().any(|(name, _)| *name == wanted))
+}
+
+fn drop_reasons(btf: &Btf) -> Vec<(i32, String)> {
+    let values = btf.enum_values("skb_drop_reason").unwrap_or_default();
+    let short =
+        |name: String| name.trim_start_matches("SKB_DROP_REASON_").trim_start_matches("SKB_").to_owned();
+    values.into_iter().map(|(name, value)| (value, short(name))).collect()
+}
+
+/// Where a system call's first two arguments stand in `pt_regs` when it returns. On arm64 the return value has
+/// taken the first one's register, and a copy is kept (arch/arm64/include/asm/ptrace.h).
+fn syscall_arguments(btf: &Btf) -> Option<[u32; 2]> {
+    let offset = |member| btf.offset_of("pt_regs", member).ok();
+    match (offset("di"), offset("si")) {
+        (Some(first), Some(second)) => Some([first, second]),
+        _ => Some([offset("orig_x0")?, offset("regs")? + 8]),
     }
 }

@@ -31,12 +31,14 @@ mod error;
 mod event;
 mod filter;
 mod layout;
+mod load;
+mod tracefs;
 mod tracer;
 
 pub use cause::{Cause, Failure, errno_name};
 pub use error::Error;
 pub use event::{Event, EventKind, Owner, Stacks};
 pub use filter::{Family, Filter};
-pub use layout::{Layout, PROBES, Probe};
+pub use layout::{Hook, Layout, PROBES, Probe};
 pub use synscope_ebpf::record::{Counters, DURATION_BUCKETS};
 pub use tracer::{CounterReader, Kernel, Options, Tracer};

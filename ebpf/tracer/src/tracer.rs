@@ -3,11 +3,11 @@
 use std::{fs, io, time::Duration};
 
 use aya::{
-    Ebpf, EbpfLoader,
-    maps::{Map, MapData, MapError, PerCpuArray, RingBuf},
-    programs::{RawTracePoint, raw_trace_point::RawTracePointLink},
+    Ebpf,
+    maps::{HashMap, MapData, MapError, PerCpuArray, RingBuf},
+    programs::ProgramFd,
 };
-use synscope_ebpf::{OBJECT, record::Counters};
+use synscope_ebpf::record::{Attempt, Counters};
 use tokio::io::unix::AsyncFd;
 
 use crate::{
@@ -17,7 +17,9 @@ use crate::{
     event::{Event, decode},
     filter::Filter,
     host,
-    layout::{Layout, PROBES, Probe},
+    layout::{Hook, Layout},
+    load::{self, Link, map},
+    tracefs::has_syscall_exit,
 };
 
 const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
@@ -31,6 +33,8 @@ pub struct Options {
     pub slow: Duration,
     /// Tell every start and every end, of quick healthy attempts too.
     pub starts: bool,
+    /// Tell packets of an attempt that this host dropped.
+    pub drops: bool,
     /// Take user and kernel stacks.
     pub stacks: bool,
     /// Size of the ring buffer in bytes: a power of two, at least a page. When it is full, records are lost
@@ -46,6 +50,7 @@ impl Default for Options {
             filter: Filter::default(),
             slow: Duration::from_secs(1),
             starts: false,
+            drops: false,
             stacks: true,
             ringbuf_bytes: 8 << 20,
             max_attempts: 16_384,
@@ -64,7 +69,9 @@ impl Kernel {
     pub fn of_this_host() -> Result<Self, Error> {
         host::check_release()?;
         let btf = fs::read(BTF_PATH).map_err(|source| Error::NoBtf { path: BTF_PATH, source })?;
-        Ok(Self { layout: Layout::resolve(&Btf::parse(btf)?)? })
+        let mut layout = Layout::resolve(&Btf::parse(btf)?)?;
+        layout.forget(|probe| matches!(probe.hook, Hook::SyscallExit(call) if !has_syscall_exit(call)));
+        Ok(Self { layout })
     }
 
     /// Where the kernel keeps things, and what it lacks.
@@ -79,6 +86,10 @@ pub struct CounterReader {
 }
 
 const COUNTER_WORDS: usize = size_of::<Counters>() / size_of::<u64>();
+const ATTEMPT_WORDS: usize = size_of::<Attempt>() / size_of::<u64>();
+
+/// No attempt lasts longer: 127 retries, the most that `tcp_syn_retries` takes, 120 s apart at most.
+const LONGEST_ATTEMPT_NS: u64 = 127 * 120 * 1_000_000_000;
 
 impl CounterReader {
     /// The sum over all processors.
@@ -97,10 +108,12 @@ impl CounterReader {
 /// A running trace. Dropping it detaches and unloads everything.
 pub struct Tracer {
     /// Closing a link detaches its program.
-    links: Vec<RawTracePointLink>,
+    links: Vec<Link>,
     ring: AsyncFd<RingBuf<MapData>>,
     clock: Clock,
     undecodable: u64,
+    programs: Vec<ProgramFd>,
+    attempts: HashMap<MapData, u64, [u64; ATTEMPT_WORDS]>,
     /// Keeps programs and maps loaded.
     _ebpf: Ebpf,
 }
@@ -110,24 +123,26 @@ impl Tracer {
     ///
     /// If any step fails, whatever was loaded or attached before it is gone again.
     pub fn start(kernel: &Kernel, options: &Options) -> Result<(Self, CounterReader), Error> {
-        let mut ebpf = load(kernel, options)?;
-        let present: Vec<&Probe> =
-            PROBES.iter().filter(|probe| !kernel.layout.missing.contains(probe)).collect();
-        // Programs refer to maps by descriptor, so they are loaded while the object still owns every map.
-        for probe in &present {
-            let doing = describe("loading", probe);
-            program(&mut ebpf, probe)?.load().map_err(|error| Error::program(&doing, error))?;
-        }
+        let layout = &kernel.layout;
+        let mut ebpf = load::object(layout, options)?;
+        let programs = load::probes(layout, options)
+            .map(|probe| load::load(&mut ebpf, probe))
+            .collect::<Result<_, _>>()?;
         let refused = |error: MapError| Error::classified("preparing its maps".into(), &error);
         options.filter.install(&mut ebpf).map_err(refused)?;
         let counters = CounterReader { map: map(&mut ebpf, "COUNTERS").map_err(refused)? };
+        let attempts = map(&mut ebpf, "ATTEMPTS").map_err(refused)?;
         let ring: RingBuf<MapData> = map(&mut ebpf, "EVENTS").map_err(refused)?;
         // SAFETY: a RingBuf owns its map's descriptor and gives out the same one until it is dropped.
         let ring = unsafe { AsyncFd::register(ring) }
             .map_err(|error| Error::Io { doing: "waiting on the ring buffer", source: error.into() })?;
         // Starts come last: no attempt is followed whose other hooks are not in place yet.
-        let links = present.iter().rev().map(|probe| attach(&mut ebpf, probe)).collect::<Result<_, _>>()?;
-        let tracer = Self { links, ring, clock: Clock::new(), undecodable: 0, _ebpf: ebpf };
+        let links = load::probes(layout, options)
+            .rev()
+            .map(|probe| load::attach(&mut ebpf, probe))
+            .collect::<Result<_, _>>()?;
+        let tracer =
+            Self { links, ring, clock: Clock::new(), undecodable: 0, programs, attempts, _ebpf: ebpf };
         Ok((tracer, counters))
     }
 
@@ -159,6 +174,33 @@ impl Tracer {
         self.links.clear();
     }
 
+    /// How often a program was not run because its processor was in it already: an event that nobody saw.
+    pub fn missed(&self) -> u64 {
+        self.programs.iter().map(load::recursion_misses).sum()
+    }
+
+    /// Removes entries of attempts whose end nobody saw (see [`Self::missed`]), and returns how many. A socket
+    /// that starts over replaces its entry by itself; this is for those that never do. Worth a call every
+    /// some minutes.
+    pub fn sweep(&mut self) -> u64 {
+        let oldest = Clock::boot_ns().saturating_sub(LONGEST_ATTEMPT_NS);
+        let stale: Vec<u64> = self
+            .attempts
+            .iter()
+            .filter_map(Result::ok)
+            .filter_map(|(sock, words)| {
+                let attempt: Attempt = zerocopy::transmute!(words);
+                (attempt.start_ns < oldest).then_some(sock)
+            })
+            .collect();
+        stale.iter().filter(|sock| self.attempts.remove(sock).is_ok()).count() as u64
+    }
+
+    /// Attempts under way.
+    pub fn pending(&self) -> usize {
+        self.attempts.keys().count()
+    }
+
     /// Records that could not be decoded: always 0, unless object and library are of different versions.
     pub fn undecodable(&self) -> u64 {
         self.undecodable
@@ -183,55 +225,4 @@ fn drain(
         }
     }
     false
-}
-
-/// Loads the object with everything that the trace asks for compiled in as read-only globals.
-fn load(kernel: &Kernel, options: &Options) -> Result<Ebpf, Error> {
-    let layout = &kernel.layout;
-    let filters = options.filter.bits();
-    let slow_ns = u64::try_from(options.slow.as_nanos()).unwrap_or(u64::MAX);
-    let [starts, stacks, retransmit_has_error] =
-        [options.starts, options.stacks, layout.retransmit_has_error].map(u32::from);
-
-    let mut loader = EbpfLoader::new();
-    // The object has no CO-RE relocations: offsets come as globals.
-    loader.btf(None);
-    for (global, offset) in &layout.offsets {
-        loader.override_global(global, offset, true);
-    }
-    loader
-        .override_global("FILTERS", &filters, true)
-        .override_global("SLOW_NS", &slow_ns, true)
-        .override_global("STARTS", &starts, true)
-        .override_global("STACKS", &stacks, true)
-        .override_global("RETRANSMIT_HAS_ERROR", &retransmit_has_error, true)
-        .map_max_entries("ATTEMPTS", options.max_attempts)
-        .map_max_entries("USER_STACKS", if options.stacks { options.max_attempts } else { 1 })
-        .map_max_entries("EVENTS", options.ringbuf_bytes);
-    loader.load(OBJECT).map_err(Error::loading)
-}
-
-fn describe(doing: &str, probe: &Probe) -> String {
-    format!("{doing} program `{}` on {}", probe.program, probe.tracepoint)
-}
-
-fn program<'a>(ebpf: &'a mut Ebpf, probe: &Probe) -> Result<&'a mut RawTracePoint, Error> {
-    ebpf.program_mut(probe.program).and_then(|program| program.try_into().ok()).ok_or_else(|| {
-        Error::Refused { doing: describe("finding", probe), message: "not in the object".into() }
-    })
-}
-
-fn attach(ebpf: &mut Ebpf, probe: &Probe) -> Result<RawTracePointLink, Error> {
-    let program = program(ebpf, probe)?;
-    let attached = program.attach(probe.tracepoint).and_then(|id| program.take_link(id));
-    attached.map_err(|error| Error::program(&describe("attaching", probe), error))
-}
-
-/// Takes a map of the object by name.
-pub(crate) fn map<M>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, MapError>
-where
-    M: TryFrom<Map, Error = MapError>,
-{
-    let missing = || MapError::InvalidName { name: name.into() };
-    M::try_from(ebpf.take_map(name).ok_or_else(missing)?)
 }

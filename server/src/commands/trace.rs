@@ -25,8 +25,9 @@ const BATCH: usize = 512;
 pub(crate) async fn run(args: TraceArgs) -> Result<ExitCode, Failure> {
     let request = request(&args).map_err(|error| usage(&error))?;
     let options = request.options().map_err(|error| usage(&error))?;
-    let (tracer, counters) = Tracer::start(&Kernel::of_this_host()?, &options)?;
-    let mut output = Output::new(args.json, request.max_events.unwrap_or(u64::MAX));
+    let kernel = Kernel::of_this_host()?;
+    let (tracer, counters) = Tracer::start(&kernel, &options)?;
+    let mut output = Output::new(kernel, args.json, request.max_events.unwrap_or(u64::MAX));
     if !args.json {
         eprintln!("tracing; Ctrl-C ends");
     }
@@ -52,7 +53,7 @@ fn request(args: &TraceArgs) -> Result<TraceRequest, FieldError> {
             "pid": args.pid, "comm": args.comm, "uid": args.uid, "cgroup": args.cgroup, "netns": args.netns,
             "family": args.family, "peer": args.peer, "peer_port": args.peer_port, "local_port": args.local_port,
         },
-        "slow_ms": args.slow_ms, "starts": args.starts, "stacks": !args.no_stacks,
+        "slow_ms": args.slow_ms, "starts": args.starts, "stacks": !args.no_stacks, "drops": args.drops,
         "ttl_s": args.ttl_s, "max_events": args.max_events,
     }))
 }
@@ -89,8 +90,8 @@ struct Output {
 }
 
 impl Output {
-    fn new(json: bool, left: u64) -> Self {
-        let (describer, causes) = (Describer::default(), BTreeMap::new());
+    fn new(kernel: Kernel, json: bool, left: u64) -> Self {
+        let (describer, causes) = (Describer::new(kernel), BTreeMap::new());
         Self { json, left, seq: 0, describer, causes, header_printed: false }
     }
 
@@ -139,7 +140,7 @@ const HEADER: &str =
 
 fn line(body: &EventBody) -> String {
     let facts = &body.facts;
-    let connect = &facts.tcp.connect;
+    let (connect, caller) = (&facts.tcp.connect, facts.process.caller.as_ref());
     let endpoint = |endpoint: crate::event::Endpoint| {
         std::net::SocketAddr::new(endpoint.address, endpoint.port).to_string()
     };
@@ -151,9 +152,9 @@ fn line(body: &EventBody) -> String {
     format!(
         "{:>7.0}ms {:>8} {:<16} {:<22} {:<22} {:>4} {what}",
         connect.duration_ms,
-        facts.process.pid,
+        caller.map_or_else(String::new, |caller| caller.pid.to_string()),
         // A thread name is whatever its owner made it: escape what could move the cursor.
-        facts.process.comm.escape_debug(),
+        caller.map_or_else(String::new, |caller| caller.comm.escape_debug().to_string()),
         endpoint(facts.network.local),
         endpoint(facts.network.peer),
         connect.syn_retransmits,

@@ -36,12 +36,13 @@ pub(crate) struct AttemptJson {
 }
 
 impl Attempts {
-    /// Takes one more event of an attempt in.
+    /// Takes one more event of an attempt in. Events of no attempt are the passive side's, and pass.
     pub(super) fn fold(&mut self, seq: u64, event: EventBody) {
-        let first_seq = *self.pending.entry(event.attempt).or_insert(seq);
+        let Some(id) = event.attempt else { return };
+        let first_seq = *self.pending.entry(id).or_insert(seq);
         let start = event.facts.tcp.connect.start_unix_nano;
         let attempt = self.by_first_seq.entry(first_seq).or_insert_with(|| AttemptJson {
-            attempt: event.attempt,
+            attempt: id,
             state: "pending",
             first_seq,
             last_seq: seq,
@@ -61,7 +62,7 @@ impl Attempts {
             "connect.established" | "connect.failed" => {
                 attempt.state = event.event.trim_start_matches("connect.");
                 attempt.end_unix_nano = Some(event.time_unix_nano);
-                self.pending.remove(&event.attempt);
+                self.pending.remove(&id);
             }
             _ => {}
         }

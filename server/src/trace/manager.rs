@@ -63,7 +63,7 @@ impl Manager {
         let (probes, counters) =
             Tracer::start(kernel, &options).map_err(|error| CreateError::Kernel(Arc::new(error)))?;
         let trace = Trace::new(random_hex(6)?, request, counters);
-        worker::start(&trace, probes)?;
+        worker::start(&trace, probes, kernel.clone())?;
         traces.push(Arc::clone(&trace));
         forget_oldest_ended(&mut traces);
         tracing::info!(trace = trace.id, "started");

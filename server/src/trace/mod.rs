@@ -30,6 +30,10 @@ pub(crate) struct Trace {
     created: UnixNano,
     counters: CounterReader,
     lost_queue: AtomicU64,
+    /// Hook invocations that the kernel skipped, because the processor was in the program already.
+    missed: AtomicU64,
+    /// Entries of the attempt map that were swept out because their end was never seen.
+    evicted: AtomicU64,
     state: Mutex<State>,
     /// Changes whenever there is something new to read; readers wait on it.
     progress: watch::Sender<Progress>,
@@ -116,6 +120,8 @@ struct AttemptCountsJson {
     quiet: u64,
     untracked: u64,
     replaced: u64,
+    evicted: u64,
+    missed: u64,
     faults: u64,
 }
 
@@ -135,6 +141,8 @@ impl Trace {
             created: UnixNano::now(),
             counters,
             lost_queue: AtomicU64::new(0),
+            missed: AtomicU64::new(0),
+            evicted: AtomicU64::new(0),
             state: Mutex::new(state),
             progress: watch::Sender::new(progress),
             end_reason: Mutex::new(None),
@@ -197,6 +205,8 @@ impl Trace {
                 quiet,
                 untracked: kernel.untracked,
                 replaced: kernel.replaced,
+                evicted: self.evicted.load(Ordering::Relaxed),
+                missed: self.missed.load(Ordering::Relaxed),
                 faults: kernel.faults,
             },
             connect_duration_log2_us: kernel.durations[..used].to_vec(),

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use synscope_tracer::{Event, Tracer};
+use synscope_tracer::{Event, Kernel, Tracer};
 use tokio::sync::mpsc;
 
 use super::{EndReason, Progress, Trace, lock};
@@ -23,13 +23,18 @@ const QUEUE: usize = 128;
 /// of their records is waited for.
 const LAST_RECORDS: Duration = Duration::from_millis(100);
 
+/// How often figures are taken that only the tracer can tell.
+const TICK: Duration = Duration::from_secs(1);
+/// Ticks between two sweeps of the attempt map.
+const SWEEP_EVERY: u64 = 600;
+
 /// Starts the trace's two halves.
-pub(super) fn start(trace: &Arc<Trace>, tracer: Tracer) -> io::Result<()> {
+pub(super) fn start(trace: &Arc<Trace>, tracer: Tracer, kernel: Kernel) -> io::Result<()> {
     let (queue, batches) = mpsc::channel(QUEUE);
     let describing = Arc::clone(trace);
     thread::Builder::new()
         .name("synscope-events".into())
-        .spawn(move || describe_all(&describing, batches))?;
+        .spawn(move || describe_all(&describing, kernel, batches))?;
     tokio::spawn(read_all(Arc::clone(trace), tracer, queue));
     Ok(())
 }
@@ -39,10 +44,17 @@ async fn read_all(trace: Arc<Trace>, mut tracer: Tracer, queue: mpsc::Sender<Vec
     let ttl = trace.request.ttl_s.map_or(Duration::MAX, Duration::from_secs);
     let ttl = tokio::time::sleep(ttl);
     tokio::pin!(ttl);
+    let mut tick = tokio::time::interval(TICK);
+    let mut ticks = 0_u64;
     loop {
         let mut events = Vec::new();
         let read = tokio::select! {
             read = tracer.read(&mut events, BATCH) => read,
+            _ = tick.tick() => {
+                ticks += 1;
+                account(&trace, &mut tracer, ticks.is_multiple_of(SWEEP_EVERY));
+                continue;
+            }
             () = trace.stopping.cancelled() => break,
             () = &mut ttl => {
                 trace.ask_to_stop(EndReason::Ttl);
@@ -58,9 +70,18 @@ async fn read_all(trace: Arc<Trace>, mut tracer: Tracer, queue: mpsc::Sender<Vec
     }
     tracer.detach();
     drain(&trace, &mut tracer, &queue).await;
+    account(&trace, &mut tracer, false);
     // Unloaded first: when the other half sees the end of the queue, it says that the trace has ended.
     drop(tracer);
     drop(queue);
+}
+
+/// Takes the figures that only the tracer can tell.
+fn account(trace: &Trace, tracer: &mut Tracer, sweep: bool) {
+    trace.missed.store(tracer.missed(), Ordering::Relaxed);
+    if sweep {
+        trace.evicted.fetch_add(tracer.sweep(), Ordering::Relaxed);
+    }
 }
 
 /// Takes what the programs had produced when they were detached.
@@ -103,8 +124,8 @@ fn hand_over(trace: &Trace, queue: &mpsc::Sender<Vec<Event>>, events: Vec<Event>
 }
 
 /// Describes, numbers and keeps events until the reader is gone; then the trace has ended.
-fn describe_all(trace: &Trace, mut batches: mpsc::Receiver<Vec<Event>>) {
-    let mut describer = Describer::default();
+fn describe_all(trace: &Trace, kernel: Kernel, mut batches: mpsc::Receiver<Vec<Event>>) {
+    let mut describer = Describer::new(kernel);
     let mut left = trace.request.max_events.unwrap_or(u64::MAX);
     while let Some(events) = batches.blocking_recv() {
         let wanted = usize::try_from(left).unwrap_or(usize::MAX);

@@ -1,0 +1,132 @@
+//! From the embedded object to attached programs.
+
+use std::{fs, io, os::fd::AsRawFd as _};
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Map, MapError},
+    programs::{
+        Program, ProgramError, ProgramFd, RawTracePoint, TracePoint, raw_trace_point::RawTracePointLink,
+        trace_point::TracePointLink,
+    },
+};
+use synscope_ebpf::OBJECT;
+
+use crate::{
+    error::Error,
+    layout::{DROP, Hook, Layout, Probe},
+    tracefs,
+    tracer::Options,
+};
+
+/// Keeps a program attached; dropping it detaches.
+pub(crate) enum Link {
+    Raw { _link: RawTracePointLink },
+    Syscall { _link: TracePointLink },
+}
+
+/// The object with everything that the trace asks for compiled in as read-only globals. No program is in the
+/// kernel yet.
+pub(crate) fn object(layout: &Layout, options: &Options) -> Result<Ebpf, Error> {
+    let filters = options.filter.bits();
+    let slow_ns = u64::try_from(options.slow.as_nanos()).unwrap_or(u64::MAX);
+    let [starts, stacks] = [options.starts, options.stacks].map(u32::from);
+    let [retransmit_has_error, drop_has_reason, has_task_pt_regs] =
+        [layout.retransmit_has_error, layout.drop_has_reason, layout.has_task_pt_regs].map(u32::from);
+
+    let mut loader = EbpfLoader::new();
+    // The object has no CO-RE relocations: offsets come as globals.
+    loader.btf(None);
+    for (global, offset) in &layout.offsets {
+        loader.override_global(global, offset, true);
+    }
+    loader
+        .override_global("FILTERS", &filters, true)
+        .override_global("SLOW_NS", &slow_ns, true)
+        .override_global("STARTS", &starts, true)
+        .override_global("STACKS", &stacks, true)
+        .override_global("RETRANSMIT_HAS_ERROR", &retransmit_has_error, true)
+        .override_global("DROP_HAS_REASON", &drop_has_reason, true)
+        .override_global("HAS_TASK_PT_REGS", &has_task_pt_regs, true)
+        .map_max_entries("ATTEMPTS", options.max_attempts)
+        .map_max_entries("USER_STACKS", if options.stacks { options.max_attempts } else { 1 })
+        .map_max_entries("EVENTS", options.ringbuf_bytes);
+    loader.load(OBJECT).map_err(Error::loading)
+}
+
+/// The programs of a trace: what the kernel takes, without what the trace does not ask for.
+pub(crate) fn probes<'a>(
+    layout: &'a Layout,
+    options: &Options,
+) -> impl DoubleEndedIterator<Item = &'static Probe> + 'a {
+    let drops = options.drops;
+    layout.present().filter(move |probe| drops || probe.program != DROP)
+}
+
+/// Has the kernel verify and take a program. Programs refer to maps by descriptor, so this must be done while
+/// the object still owns every map.
+pub(crate) fn load(ebpf: &mut Ebpf, probe: &Probe) -> Result<ProgramFd, Error> {
+    let program = program(ebpf, probe)?;
+    let loaded = match probe.hook {
+        Hook::Raw(_) => <&mut RawTracePoint>::try_from(&mut *program).and_then(RawTracePoint::load),
+        Hook::SyscallExit(_) => <&mut TracePoint>::try_from(&mut *program).and_then(TracePoint::load),
+    };
+    let fd = loaded.and_then(|()| program.fd()?.try_clone().map_err(unclonable));
+    fd.map_err(|error| Error::program(&describe("loading", probe), error))
+}
+
+fn unclonable(io_error: io::Error) -> ProgramError {
+    aya::sys::SyscallError { call: "fcntl", io_error }.into()
+}
+
+/// Attaches a loaded program to its hook.
+pub(crate) fn attach(ebpf: &mut Ebpf, probe: &Probe) -> Result<Link, Error> {
+    let program = program(ebpf, probe)?;
+    let attached = match probe.hook {
+        Hook::Raw(tracepoint) => attach_raw(program, tracepoint),
+        Hook::SyscallExit(call) => tracefs::within(|| attach_syscall(program, &format!("sys_exit_{call}"))),
+    };
+    attached.map_err(|error| Error::program(&describe("attaching", probe), error))
+}
+
+fn attach_raw(program: &mut Program, tracepoint: &str) -> Result<Link, ProgramError> {
+    let program: &mut RawTracePoint = program.try_into()?;
+    let id = program.attach(tracepoint)?;
+    Ok(Link::Raw { _link: program.take_link(id)? })
+}
+
+fn attach_syscall(program: &mut Program, tracepoint: &str) -> Result<Link, ProgramError> {
+    let program: &mut TracePoint = program.try_into()?;
+    let id = program.attach("syscalls", tracepoint)?;
+    Ok(Link::Syscall { _link: program.take_link(id)? })
+}
+
+fn program<'a>(ebpf: &'a mut Ebpf, probe: &Probe) -> Result<&'a mut Program, Error> {
+    ebpf.program_mut(probe.program).ok_or_else(|| Error::Refused {
+        doing: describe("finding", probe),
+        message: "not in the object".into(),
+    })
+}
+
+fn describe(doing: &str, probe: &Probe) -> String {
+    format!("{doing} program `{}` on {}", probe.program, probe.name())
+}
+
+/// Takes a map of the object by name.
+pub(crate) fn map<M>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, MapError>
+where
+    M: TryFrom<Map, Error = MapError>,
+{
+    let missing = || MapError::InvalidName { name: name.into() };
+    M::try_from(ebpf.take_map(name).ok_or_else(missing)?)
+}
+
+/// How often the kernel did not run a program because the processor was in it already: a network interrupt
+/// came while the program ran for a process. Known from kernel 5.12 on.
+pub(crate) fn recursion_misses(program: &ProgramFd) -> u64 {
+    let info =
+        fs::read_to_string(format!("/proc/self/fdinfo/{}", std::os::fd::AsFd::as_fd(program).as_raw_fd()));
+    let field =
+        |line: &str| line.strip_prefix("recursion_misses:").and_then(|value| value.trim().parse().ok());
+    info.ok().and_then(|info| info.lines().find_map(field)).unwrap_or(0)
+}
