@@ -23,6 +23,7 @@
 pub mod btf;
 pub mod cgroups;
 pub mod host;
+pub mod netlink;
 pub mod symbols;
 
 mod cause;
