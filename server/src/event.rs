@@ -1,14 +1,19 @@
 //! Events as JSON: OpenTelemetry's names, nested. What is not known is absent.
 
+mod origin;
+
 use std::{net::SocketAddr, time::Duration};
 
 use serde::Serialize;
 use synscope_tracer::{
     Event, EventKind, Kernel, Owner,
     cgroups::Cgroups,
-    errno_name,
+    errno_name, process,
     symbols::{Frame, Symbols},
 };
+
+use crate::diagnosis::{Diagnosis, diagnose};
+use origin::{Origins, Program, Surroundings, surroundings};
 
 /// One event, without its sequence number.
 #[derive(Clone, Debug, Serialize)]
@@ -26,9 +31,13 @@ pub(crate) struct EventBody {
 pub(crate) struct Facts {
     pub(crate) network: Network,
     pub(crate) process: Process,
+    #[serde(flatten)]
+    surroundings: Surroundings,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<ErrorType>,
     pub(crate) tcp: Tcp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) diagnosis: Option<Diagnosis>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) stack: Option<Stack>,
 }
@@ -75,6 +84,8 @@ pub(crate) struct Process {
     /// Number of the socket's network namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
     netns: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    netns_name: Option<String>,
     /// Who called connect(); nobody on the passive side.
     #[serde(flatten)]
     pub(crate) caller: Option<Caller>,
@@ -87,6 +98,8 @@ pub(crate) struct Caller {
     pub(crate) comm: String,
     user: User,
     cgroup: String,
+    #[serde(flatten)]
+    program: Program,
 }
 
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -145,9 +158,13 @@ pub(crate) struct FrameJson {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) module: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    module_offset: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     line: Option<u32>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    inlined: bool,
 }
 
 impl From<Frame> for FrameJson {
@@ -157,27 +174,35 @@ impl From<Frame> for FrameJson {
             function: frame.function,
             offset: frame.offset,
             module: frame.module,
+            module_offset: frame.module_offset,
             file: frame.file.map(|file| file.to_string_lossy().into_owned()),
             line: frame.line,
+            inlined: frame.inlined,
         }
     }
 }
 
-/// Adds what the kernel's numbers stand for: symbols, cgroup paths. Reads files, so it belongs on a thread
+/// Adds what the kernel's numbers stand for: symbols, processes, cgroups, namespaces. Reads files, so it belongs on a thread
 /// that may block.
 #[derive(Debug)]
 pub(crate) struct Describer {
     kernel: Kernel,
     symbols: Symbols,
     cgroups: Cgroups,
+    origins: Origins,
 }
 
 impl Describer {
     pub(crate) fn new(kernel: Kernel) -> Self {
-        Self { kernel, symbols: Symbols::new(), cgroups: Cgroups::new() }
+        Self { kernel, symbols: Symbols::new(), cgroups: Cgroups::new(), origins: Origins::default() }
     }
 
     pub(crate) fn describe(&mut self, event: &Event) -> EventBody {
+        // First of all: a process that failed to connect may not be there for long.
+        let process = self.origins.process(event);
+        let process = process.as_deref();
+        let caller = event.owner.map(|owner| self.caller(&owner, process));
+        let netns = (event.netns != 0).then_some(event.netns);
         let (cause, errno, soft_error) = match event.kind {
             EventKind::Failed(failure) => {
                 (Some(failure.cause.name()), non_zero(failure.errno), non_zero(failure.soft_error))
@@ -191,9 +216,14 @@ impl Describer {
                 local: event.local.into(),
                 peer: event.peer.into(),
             },
+            surroundings: caller
+                .as_ref()
+                .map(|caller| surroundings(&caller.cgroup, process))
+                .unwrap_or_default(),
             process: Process {
-                netns: (event.netns != 0).then_some(event.netns),
-                caller: event.owner.map(|owner| self.caller(&owner)),
+                netns,
+                netns_name: netns.and_then(|netns| self.origins.netns_name(netns)),
+                caller,
             },
             error: errno.map(|errno| ErrorType { r#type: errno_name(errno) }),
             tcp: Tcp {
@@ -210,7 +240,8 @@ impl Describer {
                     drop_reason: self.drop_reason(event),
                 },
             },
-            stack: self.stack(event),
+            diagnosis: diagnose(event),
+            stack: self.stack(event, process),
         };
         EventBody {
             time_unix_nano: UnixNano(event.time_unix_ns),
@@ -231,22 +262,24 @@ impl Describer {
         }
     }
 
-    fn caller(&mut self, owner: &Owner) -> Caller {
+    fn caller(&mut self, owner: &Owner, process: Option<&process::Process>) -> Caller {
         let cgroup = self.cgroups.path(owner.cgroup).map(str::to_owned);
+        let cgroup = cgroup.or_else(|| process?.cgroup.clone());
         Caller {
             pid: owner.pid,
             tid: owner.tid,
             comm: owner.comm(),
             user: User { id: owner.uid },
             cgroup: cgroup.unwrap_or_else(|| format!("id:{}", owner.cgroup)),
+            program: process.map(Program::from).unwrap_or_default(),
         }
     }
 
-    fn stack(&mut self, event: &Event) -> Option<Stack> {
+    fn stack(&mut self, event: &Event, process: Option<&process::Process>) -> Option<Stack> {
         let stacks = event.stacks.as_ref()?;
         let json = |frames: Vec<Frame>| frames.into_iter().map(FrameJson::from).collect();
         Some(Stack {
-            user: json(event.owner.map_or_else(Vec::new, |owner| self.symbols.user(owner.pid, &stacks.user))),
+            user: json(self.symbols.user(process, &stacks.user)),
             kernel: json(self.symbols.kernel(&stacks.kernel)),
         })
     }

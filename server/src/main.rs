@@ -6,6 +6,7 @@
 mod api;
 mod cli;
 mod commands;
+mod diagnosis;
 mod event;
 mod request;
 mod token;
