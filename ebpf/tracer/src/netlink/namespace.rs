@@ -42,7 +42,10 @@ impl Netns {
     /// The namespace of an event's socket.
     pub fn of(event: &Event) -> Self {
         // Threads have namespaces of their own, so the thread comes first.
-        Self { number: event.netns, seen: [Some(event.owner.tid), Some(event.owner.pid)] }
+        Self {
+            number: event.netns,
+            seen: [event.owner.map(|owner| owner.tid), event.owner.map(|owner| owner.pid)],
+        }
     }
 
     /// Does `work` inside the namespace: on a thread of its own that enters it and then ends, or right here
