@@ -1,9 +1,12 @@
 // The main job: press Start, something fails to connect, the page shows it.
 
 import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
 import { browserTest, inNamespace, screenshot, startTrace, withPage } from './harness.js';
 
 const SILENT = 'exec nc -w 4 203.0.113.7 22';
+/** Seconds at which the kernel sends a SYN again within 4 s; Linux 6.5 made the first intervals equal. */
+const RETRANSMITS = existsSync('/proc/sys/net/ipv4/tcp_syn_linear_timeouts') ? [1, 2, 3] : [1, 3];
 
 /**
  * Moves the pointer along the first lane and reads what the tooltip says of ticks.
@@ -57,33 +60,33 @@ browserTest('a connect to a silent peer appears while it lasts, with ticks, outc
   assert.match(await row.innerText(), /pending\s+203\.0\.113\.7:22\s+nc \d+\s+×\d/);
   await done;
   await row.filter({ hasText: 'gave up' }).waitFor();
-  assert.match(await row.innerText(), /gave up\s+203\.0\.113\.7:22\s+nc \d+\s+×3\s+4\.\d+ s/);
+  assert.match(await row.innerText(), /gave up\s+203\.0\.113\.7:22\s+nc \d+\s+×\d\s+4\.\d+ s/);
 
   await page.getByRole('button', { name: 'Fit' }).click();
-  assert.deepEqual(await sweepTicks(page), ['1 at 1 s', '2 at 2 s', '3 at 3 s']);
-  assert.equal(await drawnTicks(page), 3);
+  assert.deepEqual(await sweepTicks(page), RETRANSMITS.map((second, index) => `${index + 1} at ${second} s`));
+  assert.equal(await drawnTicks(page), RETRANSMITS.length);
 
   await row.click();
   const drawer = page.locator('#drawer');
   await drawer.locator('.sentence', { hasText: 'nc gave up on 203.0.113.7:22 after 4.0' }).waitFor();
-  assert.deepEqual(await drawer.locator('.steps tbody th').allInnerTexts(), ['SYN', 'SYN again (1)', 'SYN again (2)', 'SYN again (3)', 'gave up']);
+  assert.deepEqual(await drawer.locator('.steps tbody th').allInnerTexts(), ['SYN', ...RETRANSMITS.map((_, index) => `SYN again (${index + 1})`), 'gave up']);
   assert.match(await drawer.innerText(), /Local\s+10\.99\.0\.1:\d+/);
   assert.match(await drawer.innerText(), /Process\s+\d+/);
   assert.ok(await drawer.locator('section', { hasText: 'User stack' }).locator('.stack li').count() > 0, 'a user stack');
   const kernel = drawer.locator('section', { hasText: 'Kernel stack' });
-  assert.equal(await kernel.locator('details').count(), 4, 'a kernel stack for each event');
+  assert.equal(await kernel.locator('details').count(), RETRANSMITS.length + 1, 'a kernel stack for each event');
   assert.ok(await kernel.locator('.stack .function', { hasText: /tcp_/ }).count() > 0, 'named kernel functions');
   await screenshot(page, 'drawer');
 }));
 
 /** Connects that end in as many ways as a namespace of its own allows. */
 const MANY_WAYS = `
-  ip addr add fd00:99::1/128 dev lo 2>/dev/null
-  ip -6 route add 2001:db8::/32 dev lo 2>/dev/null
-  nc -w 7 203.0.113.7 22 &
+  ip addr add fd00:99::1/128 dev lo
+  echo 2 > /proc/sys/net/ipv4/tcp_syn_retries
+  nc 203.0.113.7 22 &
   sleep 0.5; nc -w 5 203.0.113.80 6379 &
   sleep 0.4; nc -w 1 10.99.0.1 5432
-  sleep 0.2; nc -w 4 2001:db8::17 443 &
+  sleep 0.2; nc -w 1 fd00:99::1 443
   (sh -c 'echo $$ > /proc/self/comm; exec nc -w 9 203.0.113.9 3306') & victim=$!
   nc -l -p 8443 >/dev/null & listener=$!
   nc -w 6 203.0.113.44 8443 </dev/null &
@@ -102,10 +105,9 @@ browserTest('many outcomes together, in light and dark, wide and narrow', () => 
   const late = page.locator('#rows tr', { hasText: '203.0.113.44' });
   await late.filter({ hasText: 'connected' }).waitFor();
   const first = page.locator('#rows tr', { hasText: '203.0.113.7:22' });
-  await first.filter({ hasText: '×5' }).waitFor();
   await screenshot(page, 'live');
+  await first.filter({ hasText: 'timed out' }).waitFor();
   await done;
-  await first.filter({ hasText: 'gave up' }).waitFor();
   await page.getByRole('button', { name: 'Fit' }).click();
   await first.click();
   await page.locator('#drawer .sentence').waitFor();
@@ -126,7 +128,7 @@ browserTest('many outcomes together, in light and dark, wide and narrow', () => 
 }));
 
 browserTest('text from the kernel stays text', () => withPage(async (page, server) => {
-  await startTrace(page, server);
+  await startTrace(page, server, { 'filter.comm': '' });
   await inNamespace(`
     directory=$(mktemp -d)
     hostile=$(printf '<b>\\033[31m\\342\\200\\256x')
