@@ -186,12 +186,48 @@ fn end(code: i32) -> Result<ControlFlow<()>, Failure> {
     }
 }
 
+/// A channel to a kernel that has its answers ready.
 #[cfg(test)]
-mod tests {
-    use netlink_packet_core::{DecodeError, NLMSG_DONE};
+pub(super) mod fake {
     use nix::sys::socket::socketpair;
 
     use super::*;
+
+    /// The packets wait to be read. Questions go nowhere; the first has sequence number 1. The second value
+    /// keeps the channel open.
+    pub(in super::super) fn channel(packets: &[Vec<u8>]) -> (Channel, OwnedFd) {
+        let flags = SockFlag::SOCK_NONBLOCK;
+        let (socket, kernel) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags).unwrap();
+        for packet in packets {
+            send(kernel.as_raw_fd(), packet, MsgFlags::empty()).unwrap();
+        }
+        (Channel { socket, sequence: 0, buffer: vec![0; 1024], stale: false }, kernel)
+    }
+
+    /// A message as the kernel makes it.
+    pub(in super::super) fn message(kind: u16, sequence: u32, payload: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(16 + payload.len()).unwrap();
+        let mut bytes = length.to_ne_bytes().to_vec();
+        bytes.extend([kind, 0].map(u16::to_ne_bytes).concat());
+        bytes.extend([sequence, 0].map(u32::to_ne_bytes).concat());
+        bytes.extend(payload);
+        bytes
+    }
+
+    /// The end of an answer: 0, or why there is none.
+    pub(in super::super) fn end(kind: u16, sequence: u32, errno: i32) -> Vec<u8> {
+        message(kind, sequence, &errno.wrapping_neg().to_ne_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use netlink_packet_core::{DecodeError, NLMSG_DONE, NLMSG_ERROR};
+
+    use super::{
+        fake::{channel, end, message},
+        *,
+    };
 
     /// An answer of any content.
     struct Bytes(Vec<u8>);
@@ -206,52 +242,42 @@ mod tests {
 
     const SEQUENCE: u32 = 7;
 
-    /// A message as the kernel makes it.
-    fn message(kind: u16, sequence: u32, payload: &[u8]) -> Vec<u8> {
-        let length = u32::try_from(16 + payload.len()).unwrap();
-        let mut bytes = length.to_ne_bytes().to_vec();
-        bytes.extend([kind, 0].map(u16::to_ne_bytes).concat());
-        bytes.extend([sequence, 0].map(u32::to_ne_bytes).concat());
-        bytes.extend(payload);
-        bytes
-    }
-
     /// What a dump reads from these packets, and how it ends.
-    fn dump(packets: &[Vec<u8>]) -> (Vec<Vec<u8>>, Result<ControlFlow<()>, Failure>) {
-        let flags = SockFlag::SOCK_NONBLOCK;
-        let (socket, kernel) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags).unwrap();
-        for packet in packets {
-            send(kernel.as_raw_fd(), packet, MsgFlags::empty()).unwrap();
-        }
-        let mut channel = Channel { socket, sequence: SEQUENCE, buffer: vec![0; 1024], stale: false };
+    fn dump(packets: &[Vec<u8>], time: Duration) -> (Vec<Vec<u8>>, Result<ControlFlow<()>, Failure>) {
+        let (mut channel, _kernel) = channel(packets);
+        channel.sequence = SEQUENCE;
         let mut answers = Vec::new();
-        let deadline = Instant::now() + Duration::from_millis(20);
-        let end = channel.collect(Mode::Dump, deadline, |Bytes(payload)| {
+        let end = channel.collect(Mode::Dump, Instant::now() + time, |Bytes(payload)| {
             answers.push(payload);
             ControlFlow::Continue(())
         });
         (answers, end)
     }
 
+    const SOON: Duration = Duration::from_millis(20);
+
     #[test]
     fn answers_to_other_questions_are_left_out() {
         let mut packet = message(20, SEQUENCE - 1, b"late");
         packet.extend(message(20, SEQUENCE, b"this"));
-        let done = message(NLMSG_DONE, SEQUENCE, &[0; 4]);
-        let (answers, end) = dump(&[packet, message(NLMSG_DONE, SEQUENCE - 1, &[0; 4]), done]);
+        let packets = [packet, end(NLMSG_DONE, SEQUENCE - 1, 0), end(NLMSG_DONE, SEQUENCE, 0)];
+        let (answers, end) = dump(&packets, SOON);
         assert_eq!(answers, [b"this"]);
         assert_eq!(end, Ok(ControlFlow::Continue(())));
     }
 
     #[test]
     fn a_refusal_is_told_by_its_number() {
-        let refusal = message(NLMSG_DONE, SEQUENCE, &(-13_i32).to_ne_bytes());
-        assert_eq!(dump(&[refusal]).1, Err(Failure::Kernel(Errno::EACCES)));
+        for kind in [NLMSG_DONE, NLMSG_ERROR] {
+            assert_eq!(dump(&[end(kind, SEQUENCE, 13)], SOON).1, Err(Failure::Kernel(Errno::EACCES)));
+        }
     }
 
     #[test]
-    fn silence_ends_at_the_deadline() {
-        assert_eq!(dump(&[message(20, SEQUENCE, b"and")]).1, Err(Failure::TimedOut));
+    fn silence_and_endless_talk_end_at_the_deadline() {
+        let packets = [message(20, SEQUENCE, b"and"), message(20, SEQUENCE, b"so on")];
+        assert_eq!(dump(&packets, SOON).1, Err(Failure::TimedOut));
+        assert_eq!(dump(&packets, Duration::ZERO), (Vec::new(), Err(Failure::TimedOut)));
     }
 
     #[test]
@@ -260,14 +286,13 @@ mod tests {
         for length in [0, 1, 15, u32::try_from(whole.len()).unwrap() + 1, u32::MAX] {
             let mut lying = whole.clone();
             lying[..4].copy_from_slice(&length.to_ne_bytes());
-            assert!(
-                matches!(dump(&[lying]), (none, Err(Failure::Malformed(_))) if none.is_empty()),
-                "{length}"
-            );
+            let read = dump(&[lying], SOON);
+            assert!(matches!(&read, (none, Err(Failure::Malformed(_))) if none.is_empty()), "{read:?}");
         }
         for length in 1..whole.len() {
-            assert!(matches!(dump(&[whole[..length].to_vec()]).1, Err(Failure::Malformed(_))), "{length}");
+            let read = dump(&[whole[..length].to_vec()], SOON);
+            assert!(matches!(read.1, Err(Failure::Malformed(_))), "{length}");
         }
-        assert!(matches!(dump(&[message(20, SEQUENCE, &[0; 2048])]).1, Err(Failure::Malformed(_))));
+        assert!(matches!(dump(&[message(20, SEQUENCE, &[0; 2048])], SOON).1, Err(Failure::Malformed(_))));
     }
 }

@@ -160,6 +160,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_kernel_without_ctnetlink_is_told_from_one_that_refuses() {
+        for errno in [Errno::EINVAL, Errno::EPROTONOSUPPORT] {
+            assert_eq!(unanswered(Failure::Kernel(errno)), Unanswered::NoCtnetlink);
+        }
+        let refused = unanswered(Failure::Kernel(Errno::EPERM));
+        assert_eq!(refused.to_string(), "asking for a tracked connection: EPERM");
+    }
+
+    #[test]
     fn an_answer_without_whole_tuples_is_no_entry() {
         let whole = |ports: &[ProtoTuple]| {
             let ip = IPTuple::SourceAddress("10.0.0.1".parse().unwrap());

@@ -179,9 +179,10 @@ fn cgroup(attribute: &Nla) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use netlink_packet_core::{NLMSG_DONE, NLMSG_ERROR};
     use netlink_packet_sock_diag::SOCK_DIAG_BY_FAMILY;
 
-    use super::*;
+    use super::{super::channel::fake, *};
 
     fn decode(payload: &[u8]) -> Result<Socket, DecodeError> {
         let mut header = NetlinkHeader::default();
@@ -229,5 +230,15 @@ mod tests {
                 Err(_) => assert_ne!(length, 72),
             }
         }
+    }
+    #[test]
+    fn no_such_module_is_told_from_no_such_socket() {
+        let refusal = |errno: Errno| fake::channel(&[fake::end(NLMSG_ERROR, 1, errno as i32)]);
+        let nothing = [fake::end(NLMSG_DONE, 1, 0), fake::end(NLMSG_DONE, 2, 0)];
+        let tuple = FourTuple { source: ([127, 0, 0, 1], 1).into(), destination: ([127, 0, 0, 1], 2).into() };
+        assert_eq!(is_there(&mut refusal(Errno::ENOENT).0), Ok(false));
+        assert_eq!(is_there(&mut fake::channel(&nothing).0), Ok(true));
+        assert_eq!(look_up(&mut refusal(Errno::ENOENT).0, tuple), Ok(None));
+        assert_eq!(look_up(&mut refusal(Errno::EPERM).0, tuple), Err(Failure::Kernel(Errno::EPERM)));
     }
 }

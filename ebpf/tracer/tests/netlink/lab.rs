@@ -96,6 +96,16 @@ impl Lab {
         self.inside(|| TcpStream::connect(to).with_context(|| format!("connecting to {to}")))
     }
 
+    /// A connection from this address inside.
+    pub(crate) fn connect_from(&self, from: SocketAddr, to: SocketAddr) -> Result<TcpStream> {
+        self.inside(|| {
+            let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
+            socket.bind(&from.into())?;
+            socket.connect(&to.into()).with_context(|| format!("connecting from {from} to {to}"))?;
+            Ok(socket.into())
+        })
+    }
+
     /// A connect from inside that is under way.
     pub(crate) fn start_connect(&self, to: SocketAddr) -> Result<TcpStream> {
         self.inside(|| {
@@ -111,6 +121,16 @@ impl Lab {
     /// A connection from inside to a listener there, and its accepted end.
     pub(crate) fn pair(&self, listener: &TcpListener) -> Result<(TcpStream, TcpStream)> {
         let client = self.connect(listener.local_addr()?)?;
+        Ok((client, listener.accept()?.0))
+    }
+
+    /// The same, with the client's end at this address.
+    pub(crate) fn pair_from(
+        &self,
+        from: SocketAddr,
+        listener: &TcpListener,
+    ) -> Result<(TcpStream, TcpStream)> {
+        let client = self.connect_from(from, listener.local_addr()?)?;
         Ok((client, listener.accept()?.0))
     }
 }
@@ -134,7 +154,8 @@ pub(crate) fn inode(socket: &impl AsFd) -> Result<u32> {
     Ok(u32::try_from(File::from(copy).metadata()?.ino())?)
 }
 
-/// Asks until the answer is as wanted: what happens in the network takes its time, even on loopback.
+/// Asks until the answer is as wanted: what happens in the network takes its time, even on loopback, and a
+/// program that another test starts holds this one's sockets from its fork to its exec.
 pub(crate) fn until<T: std::fmt::Debug>(
     mut ask: impl FnMut() -> Result<T>,
     is_it: impl Fn(&T) -> bool,
