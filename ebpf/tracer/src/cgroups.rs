@@ -18,7 +18,8 @@ pub struct Cgroups {
 
 /// An unknown id is looked for by walking the hierarchy, at most this often.
 const WALK_AGAIN_AFTER: Duration = Duration::from_secs(1);
-/// Cgroups remembered. Beyond, the walk stops and further ids are shown as numbers.
+/// Cgroups remembered. Beyond, the walk stops and further ids are shown as numbers. Those that are gone are
+/// remembered as well, for events that come late, until half of this is reached.
 const MAX_CGROUPS: usize = 65_536;
 
 impl Default for Cgroups {
@@ -30,7 +31,11 @@ impl Default for Cgroups {
 impl Cgroups {
     /// Finds where cgroup v2 is mounted.
     pub fn new() -> Self {
-        Self { root: mount_point(), paths: HashMap::new(), walked: None }
+        Self::below(mount_point())
+    }
+
+    fn below(root: Option<PathBuf>) -> Self {
+        Self { root, paths: HashMap::new(), walked: None }
     }
 
     /// Path below the cgroup root, as `/system.slice/nginx.service`; `None` when there is no such cgroup any more.
@@ -44,6 +49,9 @@ impl Cgroups {
 
     fn walk(&mut self) {
         self.walked = Some(Instant::now());
+        if self.paths.len() >= MAX_CGROUPS / 2 {
+            self.paths.clear();
+        }
         let Some(root) = self.root.clone() else { return };
         if let Ok(metadata) = fs::metadata(&root) {
             self.paths.insert(metadata.ino(), "/".into());
@@ -83,4 +91,54 @@ fn mount_point() -> Option<PathBuf> {
         let is_v2 = kind.split(' ').next() == Some("cgroup2");
         is_v2.then(|| mount.split(' ').nth(4).map(PathBuf::from)).flatten()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inode(path: &Path) -> u64 {
+        fs::metadata(path).unwrap().ino()
+    }
+
+    /// Any directory has an inode number and directories in it, like the hierarchy of cgroups.
+    #[test]
+    fn cgroups_are_found_and_remembered_when_they_are_gone() {
+        let root = tempfile::tempdir().unwrap();
+        let service = root.path().join("system.slice/a b.service");
+        fs::create_dir_all(&service).unwrap();
+        fs::write(root.path().join("cgroup.procs"), "").unwrap();
+        let (service_id, file_id) = (inode(&service), inode(&root.path().join("cgroup.procs")));
+        let mut cgroups = Cgroups::below(Some(root.path().into()));
+        assert_eq!(cgroups.path(service_id), Some("/system.slice/a b.service"));
+        assert_eq!(cgroups.path(inode(root.path())), Some("/"));
+        assert_eq!(cgroups.path(file_id), None);
+
+        fs::remove_dir(&service).unwrap();
+        cgroups.walked = None;
+        assert_eq!(cgroups.path(u64::MAX), None);
+        assert_eq!(cgroups.path(service_id), Some("/system.slice/a b.service"));
+    }
+
+    #[test]
+    fn the_dead_do_not_take_the_place_of_the_living() {
+        let root = tempfile::tempdir().unwrap();
+        let mut cgroups = Cgroups::below(Some(root.path().into()));
+        // Inode numbers of files do not come near the upper end.
+        let gone = (0..).map(|id| u64::MAX - id).take(MAX_CGROUPS);
+        cgroups.paths = gone.map(|id| (id, "/gone".to_owned())).collect();
+        assert_eq!(cgroups.path(inode(root.path())), Some("/"));
+        fs::create_dir(root.path().join("new")).unwrap();
+        cgroups.walked = None;
+        assert_eq!(cgroups.path(inode(&root.path().join("new"))), Some("/new"));
+        assert_eq!(cgroups.paths.len(), 2);
+    }
+
+    #[test]
+    fn ids_of_paths_that_lead_elsewhere_are_refused() {
+        if mount_point().is_some() {
+            assert!(id_of("/").is_ok());
+            assert_eq!(id_of("/../../etc").unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        }
+    }
 }

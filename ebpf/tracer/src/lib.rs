@@ -22,8 +22,11 @@
 
 pub mod btf;
 pub mod cgroups;
+pub mod container;
 pub mod host;
 pub mod netlink;
+pub mod netns;
+pub mod process;
 pub mod symbols;
 
 mod cause;
@@ -33,6 +36,7 @@ mod event;
 mod filter;
 mod layout;
 mod load;
+mod recent;
 mod tracefs;
 mod tracer;
 
