@@ -1,19 +1,21 @@
 //! Events as JSON: OpenTelemetry's names, nested. What is not known is absent.
 
+mod describe;
+mod diagnosis;
+mod inquiry;
 mod origin;
+mod relations;
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
 use serde::Serialize;
-use synscope_tracer::{
-    Event, EventKind, Kernel, Owner,
-    cgroups::Cgroups,
-    errno_name, process,
-    symbols::{Frame, Symbols},
-};
+use synscope_tracer::symbols::Frame;
 
-use crate::diagnosis::{Diagnosis, diagnose};
-use origin::{Origins, Program, Surroundings, surroundings};
+pub(crate) use describe::Describer;
+use diagnosis::Diagnosis;
+use inquiry::Found;
+use origin::{Program, Surroundings};
+use relations::Related;
 
 /// One event, without its sequence number.
 #[derive(Clone, Debug, Serialize)]
@@ -37,7 +39,11 @@ pub(crate) struct Facts {
     pub(crate) error: Option<ErrorType>,
     pub(crate) tcp: Tcp,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) diagnosis: Option<Diagnosis>,
+    diagnosis: Option<Diagnosis>,
+    #[serde(flatten)]
+    found: Found,
+    #[serde(flatten)]
+    related: Related,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) stack: Option<Stack>,
 }
@@ -180,130 +186,4 @@ impl From<Frame> for FrameJson {
             inlined: frame.inlined,
         }
     }
-}
-
-/// Adds what the kernel's numbers stand for: symbols, processes, cgroups, namespaces. Reads files, so it belongs on a thread
-/// that may block.
-#[derive(Debug)]
-pub(crate) struct Describer {
-    kernel: Kernel,
-    symbols: Symbols,
-    cgroups: Cgroups,
-    origins: Origins,
-}
-
-impl Describer {
-    pub(crate) fn new(kernel: Kernel) -> Self {
-        Self { kernel, symbols: Symbols::new(), cgroups: Cgroups::new(), origins: Origins::default() }
-    }
-
-    pub(crate) fn describe(&mut self, event: &Event) -> EventBody {
-        // First of all: a process that failed to connect may not be there for long.
-        let process = self.origins.process(event);
-        let process = process.as_deref();
-        let caller = event.owner.map(|owner| self.caller(&owner, process));
-        let netns = (event.netns != 0).then_some(event.netns);
-        let (cause, errno, soft_error) = match event.kind {
-            EventKind::Failed(failure) => {
-                (Some(failure.cause.name()), non_zero(failure.errno), non_zero(failure.soft_error))
-            }
-            _ => (None, None, None),
-        };
-        let facts = Facts {
-            network: Network {
-                transport: "tcp",
-                r#type: if event.peer.is_ipv4() { "ipv4" } else { "ipv6" },
-                local: event.local.into(),
-                peer: event.peer.into(),
-            },
-            surroundings: caller
-                .as_ref()
-                .map(|caller| surroundings(&caller.cgroup, process))
-                .unwrap_or_default(),
-            process: Process {
-                netns,
-                netns_name: netns.and_then(|netns| self.origins.netns_name(netns)),
-                caller,
-            },
-            error: errno.map(|errno| ErrorType { r#type: errno_name(errno) }),
-            tcp: Tcp {
-                connect: Connect {
-                    start_unix_nano: UnixNano(event.start_unix_ns),
-                    duration_ms: milliseconds(event.duration),
-                    syn_retransmits: event.syn_retransmits,
-                    syn_unsent: event.syn_unsent,
-                    stale_peer: event.challenges > 0,
-                    challenges: event.challenges,
-                    cause,
-                    errno,
-                    soft_error: soft_error.map(errno_name),
-                    drop_reason: self.drop_reason(event),
-                },
-            },
-            diagnosis: diagnose(event),
-            stack: self.stack(event, process),
-        };
-        EventBody {
-            time_unix_nano: UnixNano(event.time_unix_ns),
-            event: event_name(&event.kind),
-            attempt: event.attempt,
-            facts,
-        }
-    }
-
-    /// By name where the kernel's BTF has one, else by number; none where the kernel gives no reasons.
-    fn drop_reason(&self, event: &Event) -> Option<String> {
-        match event.kind {
-            EventKind::Dropped { reason: 0 } => None,
-            EventKind::Dropped { reason } => Some(
-                self.kernel.layout().drop_reason(reason).map_or_else(|| reason.to_string(), str::to_owned),
-            ),
-            _ => None,
-        }
-    }
-
-    fn caller(&mut self, owner: &Owner, process: Option<&process::Process>) -> Caller {
-        let cgroup = self.cgroups.path(owner.cgroup).map(str::to_owned);
-        let cgroup = cgroup.or_else(|| process?.cgroup.clone());
-        Caller {
-            pid: owner.pid,
-            tid: owner.tid,
-            comm: owner.comm(),
-            user: User { id: owner.uid },
-            cgroup: cgroup.unwrap_or_else(|| format!("id:{}", owner.cgroup)),
-            program: process.map(Program::from).unwrap_or_default(),
-        }
-    }
-
-    fn stack(&mut self, event: &Event, process: Option<&process::Process>) -> Option<Stack> {
-        let stacks = event.stacks.as_ref()?;
-        let json = |frames: Vec<Frame>| frames.into_iter().map(FrameJson::from).collect();
-        Some(Stack {
-            user: json(self.symbols.user(process, &stacks.user)),
-            kernel: json(self.symbols.kernel(&stacks.kernel)),
-        })
-    }
-}
-
-fn event_name(kind: &EventKind) -> &'static str {
-    match kind {
-        EventKind::Started => "connect.start",
-        EventKind::Retransmitted => "connect.retransmit",
-        EventKind::Challenged => "connect.challenge",
-        EventKind::Established => "connect.established",
-        EventKind::Failed(_) => "connect.failed",
-        EventKind::Dropped { .. } => "skb.drop",
-        EventKind::SynAckRetransmitted => "accept.retransmit",
-    }
-}
-
-fn non_zero(errno: i32) -> Option<i32> {
-    (errno != 0).then_some(errno)
-}
-
-/// Milliseconds with microseconds behind the point: what a person can use.
-fn milliseconds(duration: Duration) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "2^53 microseconds are 285 years")]
-    let micros = duration.as_micros() as f64;
-    micros / 1000.0
 }

@@ -6,7 +6,6 @@
 mod api;
 mod cli;
 mod commands;
-mod diagnosis;
 mod event;
 mod request;
 mod token;

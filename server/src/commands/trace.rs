@@ -103,7 +103,7 @@ impl Output {
             }
             self.left -= 1;
             self.seq += 1;
-            let body = self.describer.describe(&event);
+            let body = self.describer.describe(event);
             if let Some(cause) = body.facts.tcp.connect.cause {
                 *self.causes.entry(cause).or_default() += 1;
             }

@@ -32,6 +32,8 @@ pub(crate) struct Trace {
     lost_queue: AtomicU64,
     /// Hook invocations that the kernel skipped, because the processor was in the program already.
     missed: AtomicU64,
+    /// Events that were told without asking the kernel around, in a storm.
+    unasked: AtomicU64,
     /// Entries of the attempt map that were swept out because their end was never seen.
     evicted: AtomicU64,
     state: Mutex<State>,
@@ -102,6 +104,8 @@ pub(crate) struct CountersJson {
     produced: u64,
     delivered: u64,
     lost: LostJson,
+    /// Events told without asking netlink around them, because too many failed in the same second.
+    unasked: u64,
     attempts: AttemptCountsJson,
     connect_duration_log2_us: Vec<u64>,
 }
@@ -143,6 +147,7 @@ impl Trace {
             lost_queue: AtomicU64::new(0),
             missed: AtomicU64::new(0),
             evicted: AtomicU64::new(0),
+            unasked: AtomicU64::new(0),
             state: Mutex::new(state),
             progress: watch::Sender::new(progress),
             end_reason: Mutex::new(None),
@@ -209,6 +214,7 @@ impl Trace {
                 missed: self.missed.load(Ordering::Relaxed),
                 faults: kernel.faults,
             },
+            unasked: self.unasked.load(Ordering::Relaxed),
             connect_duration_log2_us: kernel.durations[..used].to_vec(),
         }
     }

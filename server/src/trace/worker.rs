@@ -9,7 +9,7 @@ use std::{
 };
 
 use synscope_tracer::{Event, Kernel, Tracer};
-use tokio::sync::mpsc;
+use tokio::{runtime::Handle, sync::mpsc, time::timeout};
 
 use super::{EndReason, Progress, Trace, lock};
 use crate::event::{Describer, UnixNano};
@@ -23,6 +23,8 @@ const QUEUE: usize = 128;
 /// of their records is waited for.
 const LAST_RECORDS: Duration = Duration::from_millis(100);
 
+/// Without an event for so long, what was kept open for the next one is closed.
+const REST: Duration = Duration::from_secs(10);
 /// How often figures are taken that only the tracer can tell.
 const TICK: Duration = Duration::from_secs(1);
 /// Ticks between two sweeps of the attempt map.
@@ -32,9 +34,10 @@ const SWEEP_EVERY: u64 = 600;
 pub(super) fn start(trace: &Arc<Trace>, tracer: Tracer, kernel: Kernel) -> io::Result<()> {
     let (queue, batches) = mpsc::channel(QUEUE);
     let describing = Arc::clone(trace);
+    let runtime = Handle::current();
     thread::Builder::new()
         .name("synscope-events".into())
-        .spawn(move || describe_all(&describing, kernel, batches))?;
+        .spawn(move || describe_all(&describing, kernel, &runtime, batches))?;
     tokio::spawn(read_all(Arc::clone(trace), tracer, queue));
     Ok(())
 }
@@ -124,13 +127,23 @@ fn hand_over(trace: &Trace, queue: &mpsc::Sender<Vec<Event>>, events: Vec<Event>
 }
 
 /// Describes, numbers and keeps events until the reader is gone; then the trace has ended.
-fn describe_all(trace: &Trace, kernel: Kernel, mut batches: mpsc::Receiver<Vec<Event>>) {
+fn describe_all(trace: &Trace, kernel: Kernel, runtime: &Handle, mut batches: mpsc::Receiver<Vec<Event>>) {
     let mut describer = Describer::new(kernel);
     let mut left = trace.request.max_events.unwrap_or(u64::MAX);
-    while let Some(events) = batches.blocking_recv() {
+    loop {
+        let next = runtime.block_on(timeout(REST, batches.recv()));
+        let events = match next {
+            Ok(Some(events)) => events,
+            Ok(None) => break,
+            Err(_) => {
+                describer.rest();
+                continue;
+            }
+        };
         let wanted = usize::try_from(left).unwrap_or(usize::MAX);
         let beyond = events.len().saturating_sub(wanted) as u64;
-        let bodies: Vec<_> = events.iter().take(wanted).map(|event| describer.describe(event)).collect();
+        let bodies: Vec<_> = events.into_iter().take(wanted).map(|event| describer.describe(event)).collect();
+        trace.unasked.store(describer.skipped(), Ordering::Relaxed);
         left -= bodies.len() as u64;
         // What was produced beyond the limit is not told, and still accounted for.
         trace.lost_queue.fetch_add(beyond, Ordering::Relaxed);
