@@ -33,6 +33,8 @@ offsets! {
     OFF_PROTOCOL
     /// `inet_sock.inet_sport`
     OFF_SPORT
+    /// `inet_connection_sock.icsk_pending`
+    OFF_PENDING
     /// `net.ns.inum`
     OFF_NETNS_INUM
     /// `task_struct.flags`

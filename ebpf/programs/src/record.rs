@@ -38,6 +38,8 @@ pub mod evidence {
     pub const EXITING: u16 = 1 << 1;
     /// connect() failed before SYN_SENT; [`super::Record::error`] is what it returned, as a positive errno.
     pub const BEFORE_SYN: u16 = 1 << 2;
+    /// A retransmit timer was armed when the attempt ended: it was not the timer that ended it.
+    pub const RETRY_DUE: u16 = 1 << 3;
 }
 
 /// Filters that a program evaluates, a bit set in the `FILTERS` global. A bit that is not set costs nothing.

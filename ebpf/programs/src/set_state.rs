@@ -79,6 +79,11 @@ fn failed(ctx: &RawTracePointContext, sock: u64, attempt: &mut Attempt) -> Resul
     if exit_code.is_some() {
         attempt.evidence |= evidence::EXITING;
     }
+    // The timer clears this before it gives up (tcp_write_timer_handler; 5.10 and 6.18, net/ipv4/tcp_timer.c);
+    // tcp_done clears it only after the state change.
+    if kernel::read::<u8>(sock, &kernel::OFF_PENDING)? != 0 {
+        attempt.evidence |= evidence::RETRY_DUE;
+    }
     let error = kernel::read::<i32>(sock, &kernel::OFF_ERR)?;
     if error != ECONNREFUSED && error != ETIMEDOUT {
         attempt::note_end(sock);

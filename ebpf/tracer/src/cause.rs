@@ -102,9 +102,9 @@ fn forced(record: &Record, error: Errno) -> Cause {
     match error {
         Errno::ECONNREFUSED if record.attempt.evidence & evidence::RESET != 0 => Cause::Refused,
         Errno::ETIMEDOUT => Cause::Timeout,
-        // tcp_write_err (6.18, net/ipv4/tcp_timer.c) reports a pending soft error as its own. An ICMP error
-        // that ends the attempt by itself is not pending (tcp_v4_err).
-        _ if record.soft_error == record.error => Cause::Timeout,
+        // The retransmit timer gave up, and reports a pending soft error as its own (tcp_write_err; 6.18,
+        // net/ipv4/tcp_timer.c). An ICMP error that ends the attempt by itself leaves the timer armed.
+        _ if record.attempt.evidence & evidence::RETRY_DUE == 0 => Cause::Timeout,
         Errno::ECONNREFUSED => Cause::PortUnreachable,
         Errno::EHOSTUNREACH => Cause::HostUnreachable,
         Errno::ENETUNREACH => Cause::NetUnreachable,

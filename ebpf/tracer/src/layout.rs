@@ -19,6 +19,7 @@ const SHARED: &[Offset] = &[
     ("OFF_ERR_SOFT", "sock", "sk_err_soft"),
     ("OFF_PROTOCOL", "sock", "sk_protocol"),
     ("OFF_SPORT", "inet_sock", "inet_sport"),
+    ("OFF_PENDING", "inet_connection_sock", "icsk_pending"),
     ("OFF_NETNS_INUM", "net", "ns.inum"),
     ("OFF_TASK_FLAGS", "task_struct", "flags"),
     ("OFF_TASK_EXIT_CODE", "task_struct", "exit_code"),

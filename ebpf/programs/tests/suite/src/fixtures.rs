@@ -1,0 +1,101 @@
+//! The kernels whose structures the fabricated sockets take: real ones, their BTF reduced to what is needed
+//! (see `fixtures/make.sh`).
+
+use std::{collections::BTreeMap, sync::LazyLock};
+
+use synscope_tracer::{Layout, btf::Btf};
+
+/// A kernel of the fixtures, or the running one.
+#[derive(Debug)]
+pub struct Kernel {
+    /// Its series.
+    pub name: String,
+    /// As a number, for what came later than it.
+    pub version: (u8, u8),
+    btf: Btf,
+    sizes: bpf_lab::btf::Btf,
+    layout: Layout,
+    globals: BTreeMap<String, u32>,
+}
+
+macro_rules! fixture {
+    ($($name:literal)*) => {
+        [$(($name, include_bytes!(concat!("../fixtures/", $name, ".btf")).as_slice())),*]
+    };
+}
+
+/// The oldest kernel that Synscope takes comes first, the newest last.
+pub static KERNELS: LazyLock<Vec<Kernel>> = LazyLock::new(|| {
+    let read = |(name, btf): (&str, &[u8])| Kernel::new(name, btf.to_vec()).expect("fixtures are whole");
+    fixture!["5.10" "6.1" "6.18" "7.3"].map(read).into()
+});
+
+impl Kernel {
+    /// Takes a kernel by its series and its BTF.
+    pub fn new(name: &str, btf: Vec<u8>) -> Result<Self, Box<dyn std::error::Error>> {
+        let (major, minor) = name.split_once('.').ok_or("a series is two numbers")?;
+        let version = (major.parse()?, minor.parse()?);
+        let sizes = bpf_lab::btf::Btf::parse(&btf)?;
+        let btf = Btf::parse(btf)?;
+        let layout = Layout::resolve(&btf)?;
+        let globals = globals_of(&layout);
+        Ok(Self { name: name.into(), version, btf, sizes, layout, globals })
+    }
+
+    /// What the tracer sets in the programs before it loads them.
+    pub fn globals(&self) -> &BTreeMap<String, u32> {
+        &self.globals
+    }
+
+    /// True when a global that says what the kernel has is set.
+    pub fn has(&self, global: &str) -> bool {
+        self.globals.get(global).is_some_and(|&value| value != 0)
+    }
+
+    /// True when the kernel has what the program hangs on.
+    pub fn runs(&self, program: &str) -> bool {
+        self.layout.present().any(|probe| probe.program == program)
+    }
+
+    /// Arguments of a tracepoint.
+    pub fn tracepoint_args(&self, tracepoint: &str) -> Option<usize> {
+        self.btf.tracepoint_args(tracepoint)
+    }
+
+    /// Where a member lies.
+    ///
+    /// # Panics
+    ///
+    /// When the fixture does not describe it: a mistake in the suite.
+    pub fn offset(&self, structure: &str, member: &str) -> usize {
+        let offset = self.btf.offset_of(structure, member);
+        offset.unwrap_or_else(|error| panic!("{}: {error}", self.name)) as usize
+    }
+
+    /// How large a structure is.
+    ///
+    /// # Panics
+    ///
+    /// When the fixture does not describe it: a mistake in the suite.
+    pub fn size(&self, structure: &str) -> usize {
+        let layout = self.sizes.layout(structure);
+        layout.unwrap_or_else(|| panic!("{} has no {structure}", self.name)).size
+    }
+}
+
+/// Reads the globals off the tracer's layout. It offers no way to list them, but it can be printed: offsets
+/// as pairs of name and value, and what the kernel has as `name: true`, of which the global is the name in
+/// capitals.
+fn globals_of(layout: &Layout) -> BTreeMap<String, u32> {
+    let text = format!("{layout:?}");
+    let pairs = text.split("(\"OFF_").skip(1).filter_map(|pair| {
+        let (name, rest) = pair.split_once("\", ")?;
+        Some((format!("OFF_{name}"), rest.split_once(')')?.0.parse().ok()?))
+    });
+    let flags = text.split([',', '{']).filter_map(|field| {
+        let (name, value) = field.trim().split_once(": ")?;
+        Some((name.to_uppercase(), u32::from(value.parse::<bool>().ok()?)))
+    });
+    let is_of_kernel = |(name, _): &(String, u32)| name.contains("_HAS_") || name.starts_with("HAS_");
+    pairs.chain(flags.filter(is_of_kernel)).collect()
+}

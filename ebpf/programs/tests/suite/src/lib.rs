@@ -1,0 +1,13 @@
+//! What Synscope's BPF programs must do, as data and as a reference, independent of who executes them: the
+//! model in user space and the running kernel play the same [cases](cases) and are held to the same
+//! [reference](reference).
+
+pub mod case;
+pub mod cases;
+pub mod fixtures;
+pub mod modelled;
+pub mod outcome;
+pub mod reference;
+pub mod settings;
+pub mod things;
+pub mod world;

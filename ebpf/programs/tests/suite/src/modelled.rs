@@ -1,0 +1,308 @@
+//! Plays a case in user space: the real instructions, a modelled kernel.
+
+use std::{collections::BTreeMap, fmt};
+
+use bpf_lab::{Coverage, Machine, MapError, Object, Task, Trap};
+use synscope_ebpf::record::{Attempt, Counters};
+use synscope_tracer::{Hook, PROBES};
+use zerocopy::FromBytes as _;
+
+use crate::{
+    case::{Case, Index, Step},
+    fixtures::Kernel,
+    outcome::{Outcome, Sent},
+    reference, settings,
+    things::{self, Bytes, Socket},
+    world,
+};
+
+/// Why a case could not be played to its end.
+#[derive(Debug)]
+pub enum Broken {
+    /// A program did what it must not.
+    Trap(Trap),
+    /// The object does not fit the case.
+    Map(MapError),
+    /// A record or a value is of no known size.
+    Shape(String),
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Trap(trap) => trap.fmt(f),
+            Self::Map(error) => error.fmt(f),
+            Self::Shape(what) => f.write_str(what),
+        }
+    }
+}
+
+impl From<Trap> for Broken {
+    fn from(trap: Trap) -> Self {
+        Self::Trap(trap)
+    }
+}
+
+impl From<MapError> for Broken {
+    fn from(error: MapError) -> Self {
+        Self::Map(error)
+    }
+}
+
+/// A case under way.
+pub struct Bench<'a> {
+    kernel: &'a Kernel,
+    machine: Machine,
+    /// Namespaces by number.
+    nets: BTreeMap<u32, u64>,
+    sockets: Vec<u64>,
+    requests: Vec<u64>,
+    packets: Vec<u64>,
+    files: u64,
+    task: u64,
+    registers: u64,
+    exiting: (u32, i32),
+    user_stack_error: i32,
+    sent: Vec<Sent>,
+}
+
+/// File descriptors of the sockets start here.
+const FIRST_DESCRIPTOR: u64 = 3;
+
+/// Plays a case from beginning to end and tells what came of it, and which instructions were executed.
+pub fn play(kernel: &Kernel, object: &Object, case: &Case) -> (Result<Outcome, Broken>, Coverage) {
+    let mut bench = match Bench::new(kernel, object, case) {
+        Ok(bench) => bench,
+        Err(error) => return (Err(error.into()), Coverage::default()),
+    };
+    let played = case.steps.iter().try_for_each(|step| bench.step(step));
+    let outcome = played.and_then(|()| bench.outcome());
+    (outcome, bench.machine.coverage().clone())
+}
+
+impl<'a> Bench<'a> {
+    fn new(kernel: &'a Kernel, object: &Object, case: &Case) -> Result<Self, MapError> {
+        let mut machine = Machine::load(object, &settings::setup(kernel, &case.options))?;
+        for entry in settings::entries(&case.options.filter) {
+            machine.update(entry.map, &entry.key, &entry.value)?;
+        }
+        let registers = machine.add_kernel_memory(Bytes::of(kernel, "pt_regs").bytes);
+        let task = machine.add_kernel_memory(Bytes::of(kernel, "task_struct").bytes);
+        machine.world.now_ns = world::START_NS;
+        machine.world.kernel_stack = world::kernel_stack();
+        let mut bench = Self {
+            kernel,
+            machine,
+            nets: BTreeMap::new(),
+            sockets: Vec::new(),
+            requests: Vec::new(),
+            packets: Vec::new(),
+            files: 0,
+            task,
+            registers,
+            exiting: (0, 0),
+            user_stack_error: 0,
+            sent: Vec::new(),
+        };
+        bench.fabricate(case);
+        bench.switch(world::task());
+        Ok(bench)
+    }
+
+    fn fabricate(&mut self, case: &Case) {
+        for socket in &case.sockets {
+            let net = self.net(socket.netns);
+            let address = self.machine.add_kernel_memory(socket.to_bytes(self.kernel, net));
+            self.sockets.push(address);
+        }
+        for request in &case.requests {
+            let net = self.net(request.netns);
+            let address = self.machine.add_kernel_memory(request.to_request(self.kernel, net));
+            self.requests.push(address);
+        }
+        for packet in &case.packets {
+            let sock = packet.sock.map_or(0, |sock| self.sockets[sock]);
+            let head = self.machine.add_kernel_memory(packet.headers());
+            let device = packet.device.map_or(0, |netns| {
+                let net = self.net(netns);
+                self.machine.add_kernel_memory(things::device(self.kernel, net))
+            });
+            let bytes = packet.to_bytes(self.kernel, sock, device, head);
+            self.packets.push(self.machine.add_kernel_memory(bytes));
+        }
+        self.files = self.open_files();
+    }
+
+    fn net(&mut self, number: u32) -> u64 {
+        if let Some(&net) = self.nets.get(&number) {
+            return net;
+        }
+        let net = self.machine.add_kernel_memory(things::net(self.kernel, number));
+        self.nets.insert(number, net);
+        net
+    }
+
+    /// A `files_struct` in which every socket is open, each behind a file.
+    fn open_files(&mut self) -> u64 {
+        let (kernel, machine) = (self.kernel, &mut self.machine);
+        let mut array = vec![0_u8; usize::try_from(FIRST_DESCRIPTOR).unwrap_or(0) * 8];
+        for sock in &self.sockets {
+            let socket = Bytes::of(kernel, "socket").set("socket", "sk", &sock.to_le_bytes());
+            let socket = machine.add_kernel_memory(socket.bytes);
+            let file = Bytes::of(kernel, "file").set("file", "private_data", &socket.to_le_bytes());
+            array.extend(machine.add_kernel_memory(file.bytes).to_le_bytes());
+        }
+        let array = machine.add_kernel_memory(array);
+        let table = Bytes::of(kernel, "fdtable").set("fdtable", "fd", &array.to_le_bytes());
+        let table = machine.add_kernel_memory(table.bytes);
+        let files = Bytes::of(kernel, "files_struct").set("files_struct", "fdt", &table.to_le_bytes());
+        machine.add_kernel_memory(files.bytes)
+    }
+
+    fn switch(&mut self, task: Task) {
+        self.machine.world.task = Task { address: self.task, registers: self.registers, ..task };
+        self.machine.world.user_stack = world::user_stack(task, self.user_stack_error);
+        self.write_task();
+    }
+
+    fn write_task(&mut self) {
+        let bytes = Bytes::of(self.kernel, "task_struct")
+            .set("task_struct", "flags", &self.exiting.0.to_le_bytes())
+            .set("task_struct", "exit_code", &self.exiting.1.to_le_bytes())
+            .set("task_struct", "files", &self.files.to_le_bytes());
+        self.put(self.task, bytes.bytes);
+    }
+
+    fn put(&mut self, address: u64, bytes: Vec<u8>) {
+        if let Some(memory) = self.machine.foreign_memory(address) {
+            *memory = bytes;
+        }
+    }
+
+    fn step(&mut self, step: &Step) -> Result<(), Broken> {
+        let socket = |index: &Index| self.sockets[*index];
+        let unsigned = |value: i32| u64::from(value.cast_unsigned());
+        match step {
+            Step::State(sock, old, new) => self.fire("set_state", &[socket(sock), (*old).into(), (*new).into()]),
+            Step::Retransmit(sock, error) => self.fire("retransmit", &[socket(sock), 0, unsigned(*error)]),
+            Step::Challenge(sock) => self.fire("challenge", &[socket(sock)]),
+            Step::Reset(sock) => self.fire("receive_reset", &[socket(sock)]),
+            Step::Report(sock) => self.fire("error_report", &[socket(sock)]),
+            Step::SynAck(request) => self.fire("synack", &[0, self.requests[*request]]),
+            Step::Drop(packet, reason) => self.fire("drop", &[self.packets[*packet], 0, unsigned(*reason)]),
+            Step::Returned(sock, value) => self.return_from_connect(*sock, *value),
+            Step::Become(sock, socket) => {
+                self.become_socket(*sock, *socket);
+                Ok(())
+            }
+            Step::Drain => self.drain(),
+            other => {
+                self.change_world(other);
+                Ok(())
+            }
+        }
+    }
+
+    fn change_world(&mut self, step: &Step) {
+        let world = &mut self.machine.world;
+        match *step {
+            Step::Wait(ns) => world.now_ns += ns,
+            Step::Cpu(cpu) => world.cpu = cpu,
+            Step::FailRead(nth) => world.failing_read = Some(nth),
+            Step::Switch(task) => self.switch(task),
+            Step::Exiting(flags, code) => {
+                self.exiting = (flags, code);
+                self.write_task();
+            }
+            Step::UserStack(error) => {
+                self.user_stack_error = error;
+                let task = self.machine.world.task;
+                self.switch(task);
+            }
+            Step::Address(address, port, len) => {
+                let mut bytes = vec![0; 28];
+                let put = |bytes: &mut Vec<u8>, at: usize, value: &[u8]| {
+                    bytes[at..at + value.len()].copy_from_slice(value);
+                };
+                let family = if address.is_ipv4() { things::AF_INET } else { things::AF_INET6 };
+                put(&mut bytes, 0, &family.to_le_bytes());
+                put(&mut bytes, 2, &port.to_be_bytes());
+                match address {
+                    std::net::IpAddr::V4(address) => put(&mut bytes, 4, &address.octets()),
+                    std::net::IpAddr::V6(address) => put(&mut bytes, 8, &address.octets()),
+                }
+                bytes.truncate(len);
+                let address = self.machine.add_user_memory(bytes);
+                self.set_register("si", address);
+            }
+            _ => {}
+        }
+    }
+
+    fn set_register(&mut self, register: &str, value: u64) {
+        let at = self.kernel.offset("pt_regs", register);
+        if let Some(memory) = self.machine.foreign_memory(self.registers) {
+            memory[at..at + 8].copy_from_slice(&value.to_le_bytes());
+        }
+    }
+
+    fn become_socket(&mut self, index: Index, socket: Socket) {
+        let net = self.net(socket.netns);
+        self.put(self.sockets[index], socket.to_bytes(self.kernel, net));
+    }
+
+    /// Runs the program of a raw tracepoint, with as many arguments as this kernel gives it.
+    fn fire(&mut self, program: &str, arguments: &[u64]) -> Result<(), Broken> {
+        let hook = PROBES.iter().find(|probe| probe.program == program).map(|probe| probe.hook);
+        let Some(Hook::Raw(tracepoint)) = hook else {
+            return Err(Broken::Shape(format!("{program} hangs on no raw tracepoint")));
+        };
+        let (true, Some(count)) = (self.kernel.runs(program), self.kernel.tracepoint_args(tracepoint)) else {
+            return Ok(());
+        };
+        let given = arguments.iter().copied().chain(std::iter::repeat(u64::from_le_bytes([0xee; 8])));
+        let context: Vec<u8> = given.take(count).flat_map(u64::to_le_bytes).collect();
+        self.machine.run(program, &context)?;
+        Ok(())
+    }
+
+    /// The record of `sys_exit_connect`: registers, number of the call, what it returns.
+    fn return_from_connect(&mut self, sock: Index, value: i64) -> Result<(), Broken> {
+        self.set_register("di", FIRST_DESCRIPTOR + sock as u64);
+        // Kernels that have the helper may show other registers here.
+        let registers = if self.kernel.has("HAS_TASK_PT_REGS") { 0xdead } else { self.registers };
+        let context = [registers, 42, value.cast_unsigned()].map(u64::to_le_bytes).concat();
+        self.machine.run("connect_exit", &context)?;
+        Ok(())
+    }
+
+    fn drain(&mut self) -> Result<(), Broken> {
+        for bytes in self.machine.drain("EVENTS") {
+            let read = Sent::read(&bytes);
+            self.sent.push(read.ok_or_else(|| Broken::Shape(format!("a record of {} bytes", bytes.len())))?);
+        }
+        Ok(())
+    }
+
+    fn sock_at(&self, key: &[u8]) -> Result<Index, Broken> {
+        let address = self.sockets.iter().position(|sock| sock.to_le_bytes() == key);
+        address.ok_or_else(|| Broken::Shape("an entry of a socket that does not exist".into()))
+    }
+
+    fn outcome(&mut self) -> Result<Outcome, Broken> {
+        self.drain()?;
+        let shape = |what: &str| Broken::Shape(what.to_owned());
+        let counters = self.machine.entries("COUNTERS");
+        let counters = counters.iter().map(|(_, value)| Counters::read_from_bytes(value));
+        let counters: Vec<Counters> = counters.collect::<Result<_, _>>().map_err(|_| shape("counters"))?;
+        let mut pending = BTreeMap::new();
+        for (key, value) in self.machine.entries("ATTEMPTS") {
+            let attempt = Attempt::read_from_bytes(&value).map_err(|_| shape("an attempt"))?;
+            pending.insert(self.sock_at(&key)?, attempt);
+        }
+        let kept = self.machine.entries("USER_STACKS");
+        let stacks_kept = kept.iter().map(|(key, _)| self.sock_at(key)).collect::<Result<_, _>>()?;
+        let sent = std::mem::take(&mut self.sent);
+        Ok(Outcome { sent, counters: reference::sum(counters.iter()), pending, stacks_kept })
+    }
+}

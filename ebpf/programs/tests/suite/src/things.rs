@@ -1,0 +1,172 @@
+//! What the fabricated kernel consists of: sockets, requests, packets, the current task. Each can be written
+//! as the bytes of the kernel's structures.
+
+use std::net::IpAddr;
+
+use crate::fixtures::Kernel;
+
+/// `AF_INET`
+pub const AF_INET: u16 = 2;
+/// `AF_INET6`
+pub const AF_INET6: u16 = 10;
+/// `IPPROTO_TCP`
+pub const TCP: u16 = 6;
+
+/// What fills a structure where nothing else was put. Reading a member at a wrong place gives this.
+const POISON: u8 = 0xee;
+
+/// A socket as the programs can see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Socket {
+    /// Says which addresses count.
+    pub family: u16,
+    /// `sk_protocol`
+    pub protocol: u16,
+    /// Its own address.
+    pub local: IpAddr,
+    /// Where it goes.
+    pub peer: IpAddr,
+    /// `inet_sport`, host order.
+    pub local_port: u16,
+    /// `skc_num`: what is left of the port at →CLOSE is not this one.
+    pub num: u16,
+    /// Host order.
+    pub peer_port: u16,
+    /// `sk_err`
+    pub error: i32,
+    /// `sk_err_soft`
+    pub soft_error: i32,
+    /// Number of its network namespace.
+    pub netns: u32,
+    /// Of requests: `num_retrans`.
+    pub retrans: u8,
+}
+
+/// A packet: an `sk_buff` with its headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packet {
+    /// The socket that sent it, if it still knows.
+    pub sock: Option<usize>,
+    /// Where it comes from.
+    pub source: IpAddr,
+    /// Where it goes.
+    pub destination: IpAddr,
+    /// Ports in that order, host order.
+    pub ports: (u16, u16),
+    /// Of the TCP header.
+    pub flags: u8,
+    /// Protocol in the IP header.
+    pub protocol: u8,
+    /// IP version in the header; 4 and 6 are the ones that exist.
+    pub version: u8,
+    /// True when `transport_header` was set.
+    pub has_transport: bool,
+    /// Namespace of its device, if it has one.
+    pub device: Option<u32>,
+}
+
+/// Bytes of a structure, filled member by member.
+#[derive(Clone, Debug)]
+pub struct Bytes<'a> {
+    kernel: &'a Kernel,
+    /// What was written so far.
+    pub bytes: Vec<u8>,
+}
+
+impl<'a> Bytes<'a> {
+    /// A structure of which nothing is known.
+    pub fn of(kernel: &'a Kernel, structure: &str) -> Self {
+        Self { kernel, bytes: vec![POISON; kernel.size(structure)] }
+    }
+
+    /// Puts a value at a member. `structure` is the one that starts where this one starts.
+    #[must_use]
+    pub fn set(mut self, structure: &str, member: &str, value: &[u8]) -> Self {
+        let at = self.kernel.offset(structure, member);
+        self.bytes[at..at + value.len()].copy_from_slice(value);
+        self
+    }
+}
+
+/// What `sock_common` holds of an address.
+fn addresses<'a>(bytes: Bytes<'a>, local: IpAddr, peer: IpAddr) -> Bytes<'a> {
+    let put = |bytes: Bytes<'a>, address: IpAddr, v4: &str, v6: &str| match address {
+        IpAddr::V4(address) => bytes.set("sock_common", v4, &address.octets()),
+        IpAddr::V6(address) => bytes.set("sock_common", v6, &address.octets()),
+    };
+    let bytes = put(bytes, local, "skc_rcv_saddr", "skc_v6_rcv_saddr");
+    put(bytes, peer, "skc_daddr", "skc_v6_daddr")
+}
+
+impl Socket {
+    fn common<'a>(&self, bytes: Bytes<'a>, net: u64) -> Bytes<'a> {
+        addresses(bytes, self.local, self.peer)
+            .set("sock_common", "skc_family", &self.family.to_le_bytes())
+            .set("sock_common", "skc_dport", &self.peer_port.to_be_bytes())
+            .set("sock_common", "skc_num", &self.num.to_le_bytes())
+            .set("sock_common", "skc_net.net", &net.to_le_bytes())
+    }
+
+    /// As a `struct tcp_sock` in the namespace that lies at `net`.
+    pub fn to_bytes(&self, kernel: &Kernel, net: u64) -> Vec<u8> {
+        self.common(Bytes::of(kernel, "tcp_sock"), net)
+            .set("sock", "sk_err", &self.error.to_le_bytes())
+            .set("sock", "sk_err_soft", &self.soft_error.to_le_bytes())
+            .set("sock", "sk_protocol", &self.protocol.to_le_bytes())
+            .set("inet_sock", "inet_sport", &self.local_port.to_be_bytes())
+            .bytes
+    }
+
+    /// As a `struct request_sock`.
+    pub fn to_request(&self, kernel: &Kernel, net: u64) -> Vec<u8> {
+        self.common(Bytes::of(kernel, "request_sock"), net).set("request_sock", "num_retrans", &[self.retrans]).bytes
+    }
+}
+
+/// A `struct net` with a number.
+pub fn net(kernel: &Kernel, number: u32) -> Vec<u8> {
+    Bytes::of(kernel, "net").set("net", "ns.inum", &number.to_le_bytes()).bytes
+}
+
+/// A `struct net_device` in the namespace that lies at `net`.
+pub fn device(kernel: &Kernel, net: u64) -> Vec<u8> {
+    Bytes::of(kernel, "net_device").set("net_device", "nd_net.net", &net.to_le_bytes()).bytes
+}
+
+/// Where the headers lie in a packet's buffer.
+const NETWORK_AT: u16 = 30;
+const TRANSPORT_AT: u16 = 90;
+
+impl Packet {
+    /// As a `struct sk_buff`, with the addresses of its socket, its device and its buffer.
+    pub fn to_bytes(&self, kernel: &Kernel, sock: u64, device: u64, head: u64) -> Vec<u8> {
+        let transport = if self.has_transport { TRANSPORT_AT } else { u16::MAX };
+        Bytes::of(kernel, "sk_buff")
+            .set("sk_buff", "sk", &sock.to_le_bytes())
+            .set("sk_buff", "dev", &device.to_le_bytes())
+            .set("sk_buff", "head", &head.to_le_bytes())
+            .set("sk_buff", "network_header", &NETWORK_AT.to_le_bytes())
+            .set("sk_buff", "transport_header", &transport.to_le_bytes())
+            .bytes
+    }
+
+    /// The buffer: both headers.
+    pub fn headers(&self) -> Vec<u8> {
+        let mut bytes = vec![POISON; 160];
+        let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
+        let (network, transport) = (usize::from(NETWORK_AT), usize::from(TRANSPORT_AT));
+        put(network, &[self.version << 4 | 5]);
+        put(network + if self.version == 4 { 9 } else { 6 }, &[self.protocol]);
+        let (source_at, destination_at) = if self.version == 4 { (12, 16) } else { (8, 24) };
+        for (at, address) in [(source_at, self.source), (destination_at, self.destination)] {
+            match address {
+                IpAddr::V4(address) => put(network + at, &address.octets()),
+                IpAddr::V6(address) => put(network + at, &address.octets()),
+            }
+        }
+        put(transport, &self.ports.0.to_be_bytes());
+        put(transport + 2, &self.ports.1.to_be_bytes());
+        put(transport + 13, &[self.flags]);
+        bytes
+    }
+}

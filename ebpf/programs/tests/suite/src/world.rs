@@ -1,0 +1,37 @@
+//! What surrounds the modelled programs, where a case does not say otherwise.
+
+use bpf_lab::Task;
+
+use crate::settings::padded;
+
+/// When every case starts, in nanoseconds since boot.
+pub const START_NS: u64 = 1_000_000_000_000;
+
+/// The task that runs first.
+pub fn task() -> Task {
+    other_task(4711, "curl")
+}
+
+/// Some task.
+pub fn other_task(tgid: u32, comm: &str) -> Task {
+    Task {
+        tgid,
+        tid: tgid + 1,
+        uid: 1000 + tgid % 7,
+        gid: 77,
+        comm: padded(comm),
+        cgroup: 0x0001_0000_0000 + u64::from(tgid),
+        ..Task::default()
+    }
+}
+
+/// The user stack of a task: of another depth for each, some deeper than what is kept.
+pub fn user_stack(task: Task, error: i32) -> Result<Vec<u64>, i32> {
+    let frames = (0..3 + task.tid % 70).map(|frame| 0x0055_0000_0000 + u64::from(task.tid) * 0x1000 + u64::from(frame));
+    if error == 0 { Ok(frames.collect()) } else { Err(error) }
+}
+
+/// The kernel's stack: deeper than what is kept.
+pub fn kernel_stack() -> Result<Vec<u64>, i32> {
+    Ok((0..60).map(|frame| 0xffff_ffff_8100_0000 + frame * 16).collect())
+}
