@@ -108,7 +108,8 @@ fn list(run: &Run) -> Result<bool> {
         println!("kernel {} ({}): {version}", kernel.series, kernel.suite);
     }
     for scenario in scenarios::matching(&run.scenarios) {
-        println!("scenario {}", scenario.name);
+        let place = if scenario.heavy { " (on the host only)" } else { "" };
+        println!("scenario {}{place}", scenario.name);
     }
     Ok(true)
 }

@@ -3,7 +3,6 @@
 //! Needs root and BPF. Without them every test is ignored and says why; with `CI=true` that fails.
 
 use std::env;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -16,7 +15,7 @@ fn main() -> ExitCode {
     actor::take_part();
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(runner::WORKERS);
-    let binary = binary();
+    let binary = Lab::find_binary();
     if binary.is_none() && !arguments.list {
         eprintln!("no server to test: `cargo build --release` builds it, SYNSCOPE_BIN names another");
         return ExitCode::FAILURE;
@@ -55,16 +54,4 @@ fn skip(reason: &str) -> Result<Completion, Failed> {
         return Err(format!("may not be skipped in CI: {reason}").into());
     }
     Ok(Completion::ignored_with(reason))
-}
-
-/// `SYNSCOPE_BIN`, or the newest build in the target directory that this test stands in.
-fn binary() -> Option<PathBuf> {
-    if let Some(binary) = env::var_os("SYNSCOPE_BIN") {
-        return Some(binary.into());
-    }
-    let program = env::current_exe().expect("a running program has a path");
-    let target = program.ancestors().nth(3).expect("tests stand in target/PROFILE/deps");
-    let modified = |path: &PathBuf| path.metadata().and_then(|metadata| metadata.modified()).ok();
-    let built = ["release", "debug"].map(|profile| target.join(profile).join("synscope"));
-    built.into_iter().filter(|path| path.exists()).max_by_key(modified)
 }

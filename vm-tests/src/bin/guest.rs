@@ -49,7 +49,8 @@ fn run() -> Result<()> {
         return Ok(());
     }
     let parts: Vec<String> = word(ONLY).into_iter().flat_map(|it| it.split(',')).map(str::to_owned).collect();
-    let scenarios = scenarios::matching(&parts);
+    let mut scenarios = scenarios::matching(&parts);
+    scenarios.retain(|scenario| !scenario.heavy);
     let names = scenarios.iter().map(|scenario| scenario.name.to_owned()).collect();
     results.tell(&Record::Plan { scenarios: names });
     let lab = Arc::new(Lab::new("/bin/synscope".into()));

@@ -1,5 +1,6 @@
 //! What every scenario is handed.
 
+use std::env;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -21,6 +22,19 @@ impl Lab {
     /// A lab for this binary; nothing runs yet.
     pub fn new(binary: PathBuf) -> Self {
         Self { binary, shared: Mutex::new(None) }
+    }
+
+    /// `SYNSCOPE_BIN`, or the newest build in the target directory that this program stands in.
+    pub fn find_binary() -> Option<PathBuf> {
+        if let Some(binary) = env::var_os("SYNSCOPE_BIN") {
+            return Some(binary.into());
+        }
+        let program = env::current_exe().ok()?;
+        // Tests and benchmarks stand in TARGET/PROFILE/deps.
+        let target = program.ancestors().nth(3)?;
+        let modified = |path: &PathBuf| path.metadata().and_then(|it| it.modified()).ok();
+        let built = ["release", "debug"].map(|profile| target.join(profile).join("synscope"));
+        built.into_iter().filter(|path| path.exists()).max_by_key(modified)
     }
 
     /// The binary under test.

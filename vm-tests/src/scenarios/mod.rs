@@ -13,6 +13,7 @@ mod paging;
 mod problems;
 mod refused;
 mod silent;
+mod storms;
 mod streams;
 
 use std::time::Duration;
@@ -24,6 +25,9 @@ use crate::harness::{Lab, Need};
 /// Longer than the slowest scenario takes in an emulated machine with every core busy.
 const DEFAULT_LIMIT: Duration = Duration::from_mins(1);
 
+/// Marks a scenario as heavy.
+const HEAVY: bool = true;
+
 /// One scenario.
 #[derive(Clone, Copy)]
 pub struct Scenario {
@@ -33,17 +37,20 @@ pub struct Scenario {
     pub needs: &'static [Need],
     /// After which time it counts as hung.
     pub limit: Duration,
+    /// Whether it would take an emulated machine minutes. Such a one runs on the host only.
+    pub heavy: bool,
     /// Reproduces the failure and checks what was told.
     pub run: fn(&Lab) -> Result<()>,
 }
 
-/// Makes a module's list: `scenarios![silent: first, second (needs IPV6)]`.
+/// Makes a module's list: `scenarios!["silent": first, second (needs IPV6), third [HEAVY]]`.
 macro_rules! scenarios {
-    ($subject:literal: $($(#[$note:meta])* $run:ident $((needs $($need:ident),+))?),+ $(,)?) => {
+    ($subject:literal: $($run:ident $((needs $($need:ident),+))? $([$heavy:ident])?),+ $(,)?) => {
         pub(super) const LIST: &[super::Scenario] = &[$(super::Scenario {
             name: concat!($subject, "::", stringify!($run)),
             needs: &[$($(crate::harness::needs::$need),+)?],
             limit: super::DEFAULT_LIMIT,
+            heavy: false $(| super::$heavy)?,
             run: $run,
         }),+];
     };
@@ -54,6 +61,7 @@ use scenarios;
 pub fn all() -> Vec<Scenario> {
     [
         silent::LIST,
+        storms::LIST,
         owner::LIST,
         lifecycle::LIST,
         refused::LIST,

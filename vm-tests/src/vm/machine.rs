@@ -129,3 +129,6 @@ fn during(transcript: &Transcript) -> String {
         running => format!(" during {}", running.join(", ")),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,11 +6,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use anyhow::Result;
-use vm_tests::vm::arch::{AMD64, Arch};
-use vm_tests::vm::machine::{self, Report};
-use vm_tests::vm::protocol::Record;
-use vm_tests::vm::qemu::{Accelerator, Boot};
-use vm_tests::vm::verdict::Judgement;
+
+use super::{Report, run as run_machine};
+use crate::vm::arch::{AMD64, Arch};
+use crate::vm::protocol::Record;
+use crate::vm::qemu::{Accelerator, Boot};
+use crate::vm::verdict::Judgement;
 
 const HELLO: &str = r#"echo '{"type":"hello","protocol":1,"kernel":"6.1.0","uptime_s":2.5}'"#;
 const PLAN: &str = r#"echo '{"type":"plan","scenarios":["a","b"]}'"#;
@@ -31,7 +32,7 @@ fn run(script: &[&str], limit: Duration) -> Result<Report> {
     let arch: &'static Arch = Box::leak(Box::new(Arch { qemu: program, ..AMD64 }));
     let boot = Boot { arch, kernel: &qemu, initramfs: &qemu, console: &console, words: "" };
     let heard = RefCell::new(0);
-    let report = machine::run("6.1", &boot, Accelerator::Tcg, limit, |_: &Record| {
+    let report = run_machine("6.1", &boot, Accelerator::Tcg, limit, |_: &Record| {
         *heard.borrow_mut() += 1;
     })?;
     println!("{} records: {report:?}", heard.borrow());
@@ -110,6 +111,6 @@ fn a_qemu_that_does_not_start_is_an_error_that_names_it() {
     let path = directory.path().join("console");
     let boot = Boot { arch, kernel: &path, initramfs: &path, console: &path, words: "" };
     let limit = Duration::from_secs(1);
-    let error = machine::run("6.1", &boot, Accelerator::Tcg, limit, |_| {}).unwrap_err();
+    let error = run_machine("6.1", &boot, Accelerator::Tcg, limit, |_| {}).unwrap_err();
     assert!(error.to_string().contains("no-such-qemu"));
 }
