@@ -35,13 +35,14 @@ fn the_first_command_starts_the_dashboard() {
         .unwrap();
     let mut url = String::new();
     BufReader::new(server.stdout.take().unwrap()).read_line(&mut url).unwrap();
-    let page = url.strip_prefix("http://").and_then(|rest| rest.split_once("/#token=")).map(|(address, _)| {
-        let mut page = String::new();
-        let mut stream = TcpStream::connect(address).unwrap();
-        write!(stream, "GET / HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
-        stream.read_to_string(&mut page).unwrap();
-        page
-    });
+    let page =
+        url.strip_prefix("http://").and_then(|rest| rest.split_once("/#token=")).map(|(address, _)| {
+            let mut page = String::new();
+            let mut stream = TcpStream::connect(address).unwrap();
+            write!(stream, "GET / HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
+            stream.read_to_string(&mut page).unwrap();
+            page
+        });
     server.kill().unwrap();
     server.wait().unwrap();
     let page = page.unwrap_or_else(|| panic!("no URL was printed, but `{url}`"));

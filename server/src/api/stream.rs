@@ -31,6 +31,8 @@ const MAX_BATCH: usize = 256;
 /// Events are gathered for this long before they are sent, so that a storm does not cost a message each.
 const GATHER: Duration = Duration::from_millis(5);
 const HEARTBEAT: Duration = Duration::from_secs(5);
+/// Counters that have changed are told after this time already.
+const CHANGED_HEARTBEAT: Duration = Duration::from_secs(1);
 /// A client that takes nothing for so long is gone.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 /// A client has nothing to say.
@@ -61,7 +63,9 @@ async fn stream(
     Ok(upgrade
         .on_upgrade(move |socket| {
             let streams = app.streams.clone();
-            streams.track_future(async move { Reader { app, trace, socket, cursor: after }.run().await })
+            streams.track_future(async move {
+                Reader { app, trace, socket, cursor: after, told: None }.run().await;
+            })
         })
         .into_response())
 }
@@ -82,6 +86,8 @@ struct Reader {
     socket: WebSocket,
     /// The last sequence number that was sent or told as missing.
     cursor: u64,
+    /// The counters that were told last, and when.
+    told: Option<(CountersJson, Instant)>,
 }
 
 /// The reader is gone or was closed; there is nothing left to do for it.
@@ -108,7 +114,7 @@ impl Reader {
             after => after.min(range.next_seq - 1),
         };
         let mut progress = self.trace.watch();
-        let mut heartbeat = interval_at(Instant::now(), HEARTBEAT);
+        let mut heartbeat = interval_at(Instant::now(), CHANGED_HEARTBEAT);
         loop {
             let seen = *progress.borrow_and_update();
             self.catch_up(seen.next_seq).await?;
@@ -143,10 +149,20 @@ impl Reader {
         Ok(())
     }
 
+    /// Tells the counters when they have changed, or when it was quiet for long enough.
     async fn heartbeat(&mut self) -> Result<(), Gone> {
-        let heartbeat =
-            Control::Heartbeat { time_unix_nano: UnixNano::now(), counters: self.trace.counters() };
-        self.control(&heartbeat).await
+        let counters = self.trace.counters();
+        let quiet =
+            self.told.as_ref().is_some_and(|(told, when)| *told == counters && when.elapsed() < HEARTBEAT);
+        if quiet {
+            return Ok(());
+        }
+        self.tell_counters(counters).await
+    }
+
+    async fn tell_counters(&mut self, counters: CountersJson) -> Result<(), Gone> {
+        self.told = Some((counters.clone(), Instant::now()));
+        self.control(&Control::Heartbeat { time_unix_nano: UnixNano::now(), counters }).await
     }
 
     /// Clients may ping and close; everything else they say is ignored.
@@ -159,7 +175,7 @@ impl Reader {
     }
 
     async fn finish(&mut self, reason: EndReason) -> Result<(), Gone> {
-        self.heartbeat().await?;
+        self.tell_counters(self.trace.counters()).await?;
         self.control(&Control::End { reason }).await?;
         if reason == EndReason::Shutdown {
             self.close(close_code::AWAY, "the server is shutting down").await

@@ -99,7 +99,7 @@ pub(crate) struct SeqRange {
 }
 
 /// The accounting of a trace: after a flush, produced = delivered + everything lost.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct CountersJson {
     produced: u64,
     delivered: u64,
@@ -110,13 +110,13 @@ pub(crate) struct CountersJson {
     connect_duration_log2_us: Vec<u64>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct LostJson {
     ringbuf: u64,
     queue: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct AttemptCountsJson {
     started: u64,
     established: u64,
