@@ -214,12 +214,13 @@ fn sockets_on_a_port() -> Result<()> {
 
 fn more_sockets_than_one_answer_holds() -> Result<()> {
     let lab = Lab::new()?;
-    let listener = lab.listen("127.0.0.1:0")?;
-    let port = listener.local_addr()?.port();
-    let clients: Vec<_> =
-        (0..=MAX_SOCKETS).map(|_| lab.connect(listener.local_addr()?)).collect::<Result<_>>()?;
+    // So many that their dump takes several packets: the kernel refuses another dump before the first is done.
+    let many = 300;
+    let listener = lab.listen_with_backlog("127.0.0.1:0", many)?;
+    let address = listener.local_addr()?;
+    let clients: Vec<_> = (0..many).map(|_| lab.connect(address)).collect::<Result<_>>()?;
     let mut asker = Asker::new();
-    let sockets = asker.sockets_on_port(lab.netns(), port)?;
+    let sockets = asker.sockets_on_port(lab.netns(), address.port())?;
     assert_eq!((sockets.found.len(), sockets.complete), (MAX_SOCKETS, false));
     // What is left of that answer must not be taken for the next one.
     let port = clients[0].local_addr()?.port();
