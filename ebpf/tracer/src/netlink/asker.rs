@@ -82,6 +82,10 @@ impl Asker {
 
     /// The socket in this namespace that holds the other end of a connection: the server's, when it is here,
     /// or the old connection of a proxy that the connection is redirected to. A listener is not a twin.
+    ///
+    /// Costs a few hash lookups when it is found by tuple, and a walk through the host's whole table of TCP
+    /// sockets when not (half a millisecond for an empty table of 262,144 buckets): to be asked of attempts
+    /// that have trouble, not of each.
     pub fn twin(&mut self, netns: Netns, tuple: FourTuple) -> Result<Option<Twin>, Unanswered> {
         let tuple = tuple.canonical();
         if let Some(socket) = self.connected(netns, tuple)? {
