@@ -6,7 +6,10 @@ use bpf_lab::Task;
 use synscope_ebpf::record::{Counters, Record};
 use synscope_tracer::Options;
 
-use crate::things::{Packet, Socket};
+use crate::{
+    fixtures::Kernel,
+    things::{Packet, Socket},
+};
 
 /// `TCP_*` states.
 pub mod state {
@@ -62,6 +65,8 @@ pub enum Step {
     UserStack(i32),
     /// What connect() was given as address: where to and how long it is readable, in bytes.
     Address(IpAddr, u16, usize),
+    /// The counts of the attempt under way are this large already.
+    Counted(Index, u16),
     /// User space reads the ring buffer empty.
     Drain,
 }
@@ -125,6 +130,13 @@ pub struct Case {
     pub told: Option<Vec<Told>>,
     /// Checks of what was counted.
     pub counted: Option<fn(&Counters) -> bool>,
-    /// Kernels on which `told` and `counted` hold: those whose layout has this global set, if there is one.
+    /// Without this global set, or this tracepoint, a kernel cannot tell what `told` says.
     pub needs: Option<&'static str>,
+}
+
+impl Case {
+    /// True when the kernel can tell what the case expects to be told.
+    pub fn holds_on(&self, kernel: &Kernel) -> bool {
+        self.needs.is_none_or(|needed| kernel.has(needed) || kernel.tracepoint_args(needed).is_some())
+    }
 }

@@ -1,6 +1,6 @@
 //! Plays a case in user space: the real instructions, a modelled kernel.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, mem::offset_of};
 
 use bpf_lab::{Coverage, Machine, MapError, Object, Task, Trap};
 use synscope_ebpf::record::{Attempt, Counters};
@@ -11,7 +11,7 @@ use crate::{
     case::{Case, Index, Step},
     fixtures::Kernel,
     outcome::{Outcome, Sent},
-    reference, settings,
+    settings,
     things::{self, Bytes, Socket},
     world,
 };
@@ -152,6 +152,8 @@ impl<'a> Bench<'a> {
             let file = Bytes::of(kernel, "file").set("file", "private_data", &socket.to_le_bytes());
             array.extend(machine.add_kernel_memory(file.bytes).to_le_bytes());
         }
+        // A descriptor behind which there is nothing.
+        array.extend([0; 8]);
         let array = machine.add_kernel_memory(array);
         let table = Bytes::of(kernel, "fdtable").set("fdtable", "fd", &array.to_le_bytes());
         let table = machine.add_kernel_memory(table.bytes);
@@ -183,7 +185,9 @@ impl<'a> Bench<'a> {
         let socket = |index: &Index| self.sockets[*index];
         let unsigned = |value: i32| u64::from(value.cast_unsigned());
         match step {
-            Step::State(sock, old, new) => self.fire("set_state", &[socket(sock), (*old).into(), (*new).into()]),
+            Step::State(sock, old, new) => {
+                self.fire("set_state", &[socket(sock), (*old).into(), (*new).into()])
+            }
             Step::Retransmit(sock, error) => self.fire("retransmit", &[socket(sock), 0, unsigned(*error)]),
             Step::Challenge(sock) => self.fire("challenge", &[socket(sock)]),
             Step::Reset(sock) => self.fire("receive_reset", &[socket(sock)]),
@@ -196,6 +200,7 @@ impl<'a> Bench<'a> {
                 Ok(())
             }
             Step::Drain => self.drain(),
+            Step::Counted(sock, count) => self.set_counts(*sock, *count),
             other => {
                 self.change_world(other);
                 Ok(())
@@ -276,6 +281,20 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
+    fn set_counts(&mut self, sock: Index, count: u16) -> Result<(), Broken> {
+        let key = self.sockets[sock].to_le_bytes();
+        let mut entries = self.machine.entries("ATTEMPTS").into_iter();
+        let (_, mut value) = entries
+            .find(|(found, _)| *found == key)
+            .ok_or_else(|| Broken::Shape("no attempt under way".into()))?;
+        let counts =
+            [offset_of!(Attempt, retransmits), offset_of!(Attempt, unsent), offset_of!(Attempt, challenges)];
+        for at in counts {
+            value[at..at + 2].copy_from_slice(&count.to_le_bytes());
+        }
+        Ok(self.machine.update("ATTEMPTS", &key, &value)?)
+    }
+
     fn drain(&mut self) -> Result<(), Broken> {
         for bytes in self.machine.drain("EVENTS") {
             let read = Sent::read(&bytes);
@@ -293,8 +312,8 @@ impl<'a> Bench<'a> {
         self.drain()?;
         let shape = |what: &str| Broken::Shape(what.to_owned());
         let counters = self.machine.entries("COUNTERS");
-        let counters = counters.iter().map(|(_, value)| Counters::read_from_bytes(value));
-        let counters: Vec<Counters> = counters.collect::<Result<_, _>>().map_err(|_| shape("counters"))?;
+        let counters = sum(counters.iter().map(|(_, value)| value.as_slice()));
+        let counters = Counters::read_from_bytes(&counters).map_err(|_| shape("counters"))?;
         let mut pending = BTreeMap::new();
         for (key, value) in self.machine.entries("ATTEMPTS") {
             let attempt = Attempt::read_from_bytes(&value).map_err(|_| shape("an attempt"))?;
@@ -303,6 +322,17 @@ impl<'a> Bench<'a> {
         let kept = self.machine.entries("USER_STACKS");
         let stacks_kept = kept.iter().map(|(key, _)| self.sock_at(key)).collect::<Result<_, _>>()?;
         let sent = std::mem::take(&mut self.sent);
-        Ok(Outcome { sent, counters: reference::sum(counters.iter()), pending, stacks_kept })
+        Ok(Outcome { sent, counters, pending, stacks_kept })
     }
+}
+
+/// Adds the words of all values up, as the tracer does.
+fn sum<'a>(values: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
+    let mut words: Vec<u64> = vec![0; size_of::<Counters>() / 8];
+    for value in values {
+        for (sum, word) in words.iter_mut().zip(value.as_chunks::<8>().0) {
+            *sum += u64::from_le_bytes(*word);
+        }
+    }
+    words.into_iter().flat_map(u64::to_le_bytes).collect()
 }

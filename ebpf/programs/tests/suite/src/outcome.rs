@@ -49,7 +49,10 @@ impl Sent {
     /// Reads what lay in the ring buffer. `None` when it is of no known size.
     pub fn read(bytes: &[u8]) -> Option<Self> {
         if let Ok(both) = RecordWithStacks::read_from_bytes(bytes) {
-            return Some(Self { record: both.record, stacks: Some(((&both.user).into(), (&both.kernel).into())) });
+            return Some(Self {
+                record: both.record,
+                stacks: Some(((&both.user).into(), (&both.kernel).into())),
+            });
         }
         Some(Self { record: Record::read_from_bytes(bytes).ok()?, stacks: None })
     }

@@ -71,7 +71,9 @@ pub fn filter_bits(filter: &Filter) -> u32 {
 /// What the filter maps hold.
 pub fn entries(filter: &Filter) -> Vec<Entry> {
     let one = |map, key| Entry { map, key, value: vec![1] };
-    let id = |bit: u32, value: u64| one("FILTER_IDS", [u64::from(bit).to_le_bytes(), value.to_le_bytes()].concat());
+    let id = |bit: u32, value: u64| {
+        one("FILTER_IDS", [u64::from(bit).to_le_bytes(), value.to_le_bytes()].concat())
+    };
     let mut entries = Vec::new();
     entries.extend(filter.pids.iter().map(|&pid| id(bit::PID, pid.into())));
     entries.extend(filter.uids.iter().map(|&uid| id(bit::UID, uid.into())));

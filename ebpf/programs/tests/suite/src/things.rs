@@ -38,6 +38,8 @@ pub struct Socket {
     pub soft_error: i32,
     /// Number of its network namespace.
     pub netns: u32,
+    /// `icsk_pending`: which timer is armed, 0 for none.
+    pub pending: u8,
     /// Of requests: `num_retrans`.
     pub retrans: u8,
 }
@@ -114,12 +116,15 @@ impl Socket {
             .set("sock", "sk_err_soft", &self.soft_error.to_le_bytes())
             .set("sock", "sk_protocol", &self.protocol.to_le_bytes())
             .set("inet_sock", "inet_sport", &self.local_port.to_be_bytes())
+            .set("inet_connection_sock", "icsk_pending", &[self.pending])
             .bytes
     }
 
     /// As a `struct request_sock`.
     pub fn to_request(&self, kernel: &Kernel, net: u64) -> Vec<u8> {
-        self.common(Bytes::of(kernel, "request_sock"), net).set("request_sock", "num_retrans", &[self.retrans]).bytes
+        self.common(Bytes::of(kernel, "request_sock"), net)
+            .set("request_sock", "num_retrans", &[self.retrans])
+            .bytes
     }
 }
 

@@ -27,7 +27,8 @@ pub fn other_task(tgid: u32, comm: &str) -> Task {
 
 /// The user stack of a task: of another depth for each, some deeper than what is kept.
 pub fn user_stack(task: Task, error: i32) -> Result<Vec<u64>, i32> {
-    let frames = (0..3 + task.tid % 70).map(|frame| 0x0055_0000_0000 + u64::from(task.tid) * 0x1000 + u64::from(frame));
+    let frames = (0..3 + task.tid % 70)
+        .map(|frame| 0x0055_0000_0000 + u64::from(task.tid) * 0x1000 + u64::from(frame));
     if error == 0 { Ok(frames.collect()) } else { Err(error) }
 }
 

@@ -29,10 +29,10 @@ impl Reference<'_> {
         let id = self.number();
         let is_known = self.attempts.contains_key(&sock);
         if !is_known && self.attempts.len() == self.options.max_attempts as usize {
-            self.counters().untracked += 1;
+            self.counters.untracked += 1;
             return Ok(());
         }
-        self.counters().replaced += u64::from(is_known);
+        self.counters.replaced += u64::from(is_known);
         let attempt = super::Attempt { id, ..self.attempt_of_current_task() };
         let stack = self.options.stacks.then(|| self.user_stack());
         self.attempts.insert(sock, (attempt, stack));
@@ -50,13 +50,17 @@ impl Reference<'_> {
     }
 
     fn failed(&mut self, sock: Index) -> Fallible {
-        self.counters().failed += 1;
+        self.counters.failed += 1;
         self.read()?;
         let mut exit_code = 0;
         if self.flags & EXITING != 0 {
             self.read()?;
             exit_code = self.exit_code;
             self.attempt(sock).evidence |= evidence::EXITING;
+        }
+        self.read()?;
+        if self.sockets[sock].pending != 0 {
+            self.attempt(sock).evidence |= evidence::RETRY_DUE;
         }
         self.read()?;
         let error = self.sockets[sock].error;
@@ -74,9 +78,10 @@ impl Reference<'_> {
         let attempt = *self.attempt(sock);
         let duration = self.now - attempt.start_ns;
         let is_slow = u128::from(duration) >= self.options.slow.as_nanos();
-        let is_quiet = !is_slow && !self.options.starts && (attempt.retransmits, attempt.challenges) == (0, 0);
+        let is_quiet =
+            !is_slow && !self.options.starts && (attempt.retransmits, attempt.challenges) == (0, 0);
         let bucket = (duration / 1000).checked_ilog2().unwrap_or(0) as usize;
-        let counters = self.counters();
+        let counters = &mut self.counters;
         counters.established += 1;
         counters.quiet += u64::from(is_quiet);
         counters.durations[bucket.min(DURATION_BUCKETS - 1)] += 1;
@@ -107,11 +112,10 @@ impl Reference<'_> {
         self.tell(sock, kind::CHALLENGE, None)
     }
 
-    pub(super) fn reset(&mut self, sock: Index) -> Fallible {
+    pub(super) fn reset(&mut self, sock: Index) {
         if let Some((attempt, _)) = self.attempts.get_mut(&sock) {
             attempt.evidence |= evidence::RESET;
         }
-        Ok(())
     }
 
     pub(super) fn report(&mut self, sock: Index) -> Fallible {

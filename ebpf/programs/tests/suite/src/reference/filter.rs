@@ -24,7 +24,8 @@ fn canonical(address: IpAddr) -> IpAddr {
 fn address_passes(filter: &Filter, peer: IpAddr) -> bool {
     let peer = canonical(peer);
     let family = if peer.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 };
-    filter.family.is_none_or(|wanted| wanted == family) && asks(&filter.peers, |network| network.contains(&peer))
+    filter.family.is_none_or(|wanted| wanted == family)
+        && asks(&filter.peers, |network| network.contains(&peer))
 }
 
 fn asks_for_address(filter: &Filter) -> bool {
@@ -42,7 +43,10 @@ impl Reference<'_> {
 
     pub(super) fn asks_for_owner(&self) -> bool {
         let filter = &self.options.filter;
-        !(filter.pids.is_empty() && filter.uids.is_empty() && filter.cgroups.is_empty() && filter.comms.is_empty())
+        !(filter.pids.is_empty()
+            && filter.uids.is_empty()
+            && filter.cgroups.is_empty()
+            && filter.comms.is_empty())
     }
 
     /// For a socket in SYN_SENT, which knows its peer.

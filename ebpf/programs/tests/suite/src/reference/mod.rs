@@ -49,7 +49,9 @@ pub struct Reference<'a> {
     attempts: BTreeMap<Index, (Attempt, Option<Walk>)>,
     /// Sockets whose end was told and whose connect() may still have to return.
     ended: BTreeSet<Index>,
-    counters: BTreeMap<u32, Counters>,
+    counters: Counters,
+    /// Attempts begun, by processor: each numbers its own.
+    started: BTreeMap<u32, u64>,
     ring_used: usize,
     sent: Vec<Sent>,
 }
@@ -78,7 +80,8 @@ impl<'a> Reference<'a> {
             address: None,
             attempts: BTreeMap::new(),
             ended: BTreeSet::new(),
-            counters: BTreeMap::new(),
+            counters: Counters::default(),
+            started: BTreeMap::new(),
             ring_used: 0,
             sent: Vec::new(),
         }
@@ -98,7 +101,6 @@ impl<'a> Reference<'a> {
             Step::State(sock, old, new) => self.state(*sock, *old, *new),
             Step::Retransmit(sock, error) => self.retransmit(*sock, *error),
             Step::Challenge(sock) => self.challenge(*sock),
-            Step::Reset(sock) => self.reset(*sock),
             Step::Report(sock) if self.kernel.runs("error_report") => self.report(*sock),
             Step::SynAck(request) => self.synack(*request),
             Step::Drop(packet, reason) => self.dropped(*packet, *reason),
@@ -109,12 +111,13 @@ impl<'a> Reference<'a> {
             }
         };
         if done.is_err() {
-            self.counters().faults += 1;
+            self.counters.faults += 1;
         }
     }
 
     fn change(&mut self, step: &Step) {
         match step {
+            Step::Reset(sock) => self.reset(*sock),
             Step::Become(sock, socket) => self.sockets[*sock] = *socket,
             Step::Wait(ns) => self.now += ns,
             Step::Switch(task) => self.task = *task,
@@ -124,6 +127,11 @@ impl<'a> Reference<'a> {
             Step::UserStack(error) => self.user_stack_error = *error,
             Step::Address(address, port, len) => self.address = Some((*address, *port, *len)),
             Step::Drain => self.ring_used = 0,
+            Step::Counted(sock, count) => {
+                if let Some((attempt, _)) = self.attempts.get_mut(sock) {
+                    (attempt.retransmits, attempt.unsent, attempt.challenges) = (*count, *count, *count);
+                }
+            }
             _ => {}
         }
     }
@@ -133,11 +141,7 @@ impl<'a> Reference<'a> {
         let kept = self.attempts.iter().filter(|(_, (_, stack))| stack.is_some());
         let stacks_kept = kept.map(|(&sock, _)| sock).collect();
         let pending = self.attempts.into_iter().map(|(sock, (attempt, _))| (sock, attempt)).collect();
-        Outcome { sent: self.sent, counters: sum(self.counters.values()), pending, stacks_kept }
-    }
-
-    fn counters(&mut self) -> &mut Counters {
-        self.counters.entry(self.cpu).or_default()
+        Outcome { sent: self.sent, counters: self.counters, pending, stacks_kept }
     }
 
     /// Reads foreign memory once.
@@ -165,8 +169,10 @@ impl<'a> Reference<'a> {
 
     /// A new attempt's number, unique by processor.
     fn number(&mut self) -> u64 {
-        self.counters().started += 1;
-        u64::from(self.cpu) << 40 | self.counters().started
+        self.counters.started += 1;
+        let started = self.started.entry(self.cpu).or_default();
+        *started += 1;
+        u64::from(self.cpu) << 40 | *started
     }
 
     fn attempt_of_current_task(&self) -> Attempt {
@@ -179,11 +185,11 @@ impl<'a> Reference<'a> {
         if !self.passes_when_told(record.local_port) {
             return;
         }
-        self.counters().produced += 1;
+        self.counters.produced += 1;
         let size = if self.options.stacks { size_of::<RecordWithStacks>() } else { size_of::<Record>() };
         let room = (size + RING_HEADER).next_multiple_of(8);
         if self.ring_used + room > self.options.ringbuf_bytes as usize - 1 {
-            self.counters().lost_ringbuf += 1;
+            self.counters.lost_ringbuf += 1;
             return;
         }
         self.ring_used += room;
@@ -259,13 +265,3 @@ const NOBODY: Attempt = Attempt {
     challenges: 0,
     evidence: 0,
 };
-
-/// Adds counters up, as the tracer does.
-pub fn sum<'a>(all: impl Iterator<Item = &'a Counters>) -> Counters {
-    let words = all.fold([0_u64; size_of::<Counters>() / 8], |mut sum, counters| {
-        let words: [u64; size_of::<Counters>() / 8] = zerocopy::transmute!(*counters);
-        sum.iter_mut().zip(words).for_each(|(sum, word)| *sum += word);
-        sum
-    });
-    zerocopy::transmute!(words)
-}

@@ -90,9 +90,13 @@ impl Reference<'_> {
         if !self.kernel.has("HAS_TASK_PT_REGS") {
             self.read()?;
         }
-        // the descriptor; its table, array, entry, file and socket
-        self.reads(1 + 6)?;
-        self.read()?;
+        // the descriptor; the files, their table, its array, the entry
+        self.reads(5)?;
+        if sock >= self.sockets.len() {
+            return Ok(());
+        }
+        // the file, the socket, the protocol
+        self.reads(3)?;
         let is_over = |it: &mut Self| it.attempts.contains_key(&sock) || it.ended.remove(&sock);
         if self.sockets[sock].protocol != TCP || is_over(self) {
             return Ok(());
@@ -108,7 +112,7 @@ impl Reference<'_> {
             return Ok(());
         }
         let id = self.number();
-        self.counters().failed += 1;
+        self.counters.failed += 1;
         let attempt = super::Attempt { id, evidence: evidence::BEFORE_SYN, ..self.attempt_of_current_task() };
         let record = self.describe(sock, attempt, kind::FAILED, Some(error))?;
         self.send(Record { peer_addr: mapped(peer), peer_port: port, ..record }, UserStack::Current);
@@ -131,8 +135,8 @@ impl Reference<'_> {
         if whole {
             return (address, port);
         }
-        let part = self.read().is_ok() && len >= IPV4_LEN;
-        match (part, address) {
+        let is_short = self.read().is_ok() && len >= IPV4_LEN;
+        match (is_short, address) {
             (true, IpAddr::V4(_)) => (address, port),
             // The family says IPv6, and of the address nothing was read.
             (true, IpAddr::V6(_)) => (NOTHING.0, port),

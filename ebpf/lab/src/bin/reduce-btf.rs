@@ -1,0 +1,37 @@
+//! Writes a fixture: `reduce-btf KERNEL WANTED.toml OUT`, where KERNEL is a kernel's BTF (the content of
+//! `/sys/kernel/btf/vmlinux`) or an uncompressed `vmlinux` that carries it.
+
+use std::{env, error::Error, fs};
+
+use bpf_lab::btf::{
+    Btf,
+    reduce::{Wanted, reduce},
+};
+use object::{Object as _, ObjectSection as _};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let [kernel, wanted, out] = arguments.as_slice() else {
+        return Err("usage: reduce-btf KERNEL WANTED.toml OUT".into());
+    };
+    let bytes = fs::read(kernel)?;
+    let btf = match object::File::parse(&*bytes) {
+        Ok(elf) => elf.section_by_name(".BTF").ok_or("this kernel carries no BTF")?.data()?.to_vec(),
+        Err(_) => bytes,
+    };
+    let reduced = reduce(&Btf::parse(&btf)?, &read_wanted(&fs::read_to_string(wanted)?)?);
+    fs::write(out, &reduced)?;
+    println!("{out}: {} of {} bytes", reduced.len(), btf.len());
+    Ok(())
+}
+
+fn read_wanted(text: &str) -> Result<Wanted, Box<dyn Error>> {
+    let table: toml::Table = text.parse()?;
+    let list = |key: &str| -> Result<Vec<String>, Box<dyn Error>> {
+        let values =
+            table.get(key).and_then(toml::Value::as_array).ok_or_else(|| format!("no list `{key}`"))?;
+        let texts = values.iter().map(|value| value.as_str().map(str::to_owned));
+        texts.collect::<Option<_>>().ok_or_else(|| format!("`{key}` is not a list of names").into())
+    };
+    Ok(Wanted { structures: list("structures")?, enums: list("enums")?, tracepoints: list("tracepoints")? })
+}

@@ -1,0 +1,179 @@
+//! What the helper functions do in the model. A helper that is not here is an error.
+
+use crate::{
+    helpers,
+    machine::{Machine, Run},
+    maps::EINVAL,
+};
+
+const EAGAIN: i64 = 11;
+const EFAULT: i64 = 14;
+/// Room that `bpf_get_current_comm` and the kernel's thread names have.
+const COMM_LEN: usize = 16;
+const BPF_F_USER_STACK: u64 = 1 << 8;
+const BPF_F_SKIP_FIELD_MASK: u64 = 0xff;
+
+type Done = Result<u64, String>;
+
+fn errno(error: i64) -> u64 {
+    error.cast_unsigned()
+}
+
+fn halves(upper: u32, lower: u32) -> u64 {
+    u64::from(upper) << 32 | u64::from(lower)
+}
+
+fn len(value: u64) -> Result<usize, String> {
+    // A negative size is what the verifier fears most.
+    match u32::try_from(value) {
+        Ok(value) if value <= i32::MAX.cast_unsigned() => Ok(value as usize),
+        _ => Err(format!("{value:#x} is no size")),
+    }
+}
+
+impl Machine {
+    /// Calls a helper: arguments in r1 to r5, which are lost, the result in r0.
+    pub(crate) fn call(&mut self, run: &mut Run<'_>, number: i32) -> Result<(), String> {
+        let helper = helpers::by_number(number).ok_or_else(|| format!("helper {number} is not modelled"))?;
+        if helper.since > self.kernel {
+            return Err(format!("this kernel has no helper {}", helper.name));
+        }
+        let world = &self.world;
+        let result = match number {
+            1..=3 => self.map_element(run, number)?,
+            5 | 125 => world.now_ns,
+            8 => world.cpu.into(),
+            14 => halves(world.task.tgid, world.task.tid),
+            15 => halves(world.task.gid, world.task.uid),
+            16 => self.current_comm(run)?,
+            35 | 158 => world.task.address,
+            67 => self.stack(run)?,
+            80 => world.task.cgroup,
+            112 => self.probe_read(run, true)?,
+            113 => self.probe_read(run, false)?,
+            130 => self.ring_output(run)?,
+            131 => self.ring_reserve(run)?,
+            175 if run.get(1)? != world.task.address => return Err("registers of what is no task".into()),
+            175 => world.task.registers,
+            132 | 133 => self.ring_submit(run, number == 133)?,
+            _ => return Err(format!("helper {number} is not modelled")),
+        };
+        run.registers[1..6].fill(None);
+        run.registers[0] = Some(result);
+        Ok(())
+    }
+
+    /// Position of the map whose handle a register holds.
+    fn map_at(&self, run: &Run<'_>, register: u8) -> Result<usize, String> {
+        let handle = run.get(register)?;
+        self.maps.iter().position(|map| map.handle == handle).ok_or_else(|| format!("r{register} is no map"))
+    }
+
+    fn map_element(&mut self, run: &Run<'_>, number: i32) -> Done {
+        let map = self.map_at(run, 1)?;
+        if self.maps[map].is_ring() {
+            return Err("a ring buffer has no elements".into());
+        }
+        let (key_size, value_size) =
+            (self.maps[map].def.key_size as usize, self.maps[map].def.value_size as usize);
+        let key = self.memory.read(run.get(2)?, key_size)?.to_vec();
+        let cpu = self.world.cpu;
+        Ok(match number {
+            1 => self.maps[map].lookup(&mut self.memory, &key, cpu).unwrap_or(0),
+            2 if self.maps[map].forgets(&key) => {
+                return Err("what a full LRU map forgets is not modelled".into());
+            }
+            2 => {
+                let value = self.memory.read(run.get(3)?, value_size)?.to_vec();
+                errno(self.maps[map].update(&mut self.memory, &key, &value, run.get(4)?, cpu))
+            }
+            _ => errno(self.maps[map].delete(&mut self.memory, &key)),
+        })
+    }
+
+    fn current_comm(&mut self, run: &Run<'_>) -> Done {
+        let (to, size) = (run.get(1)?, len(run.get(2)?)?);
+        let mut name = vec![0; size];
+        let copied = size.min(COMM_LEN);
+        name[..copied].copy_from_slice(&self.world.task.comm[..copied]);
+        self.memory.write(to, &name)?;
+        Ok(0)
+    }
+
+    fn probe_read(&mut self, run: &Run<'_>, user: bool) -> Done {
+        let (to, size, from) = (run.get(1)?, len(run.get(2)?)?, run.get(3)?);
+        let fails = self.world.read_fails();
+        let found = self.memory.probe(from, size, user).filter(|_| !fails).map(<[u8]>::to_vec);
+        // What cannot be read is zeroed (bpf_probe_read_kernel_common; 6.18, kernel/trace/bpf_trace.c).
+        let result = if found.is_some() { 0 } else { errno(-EFAULT) };
+        self.memory.write(to, &found.unwrap_or_else(|| vec![0; size]))?;
+        Ok(result)
+    }
+
+    /// `bpf_get_stack(context, to, size, flags)`: frames, then zeros.
+    fn stack(&mut self, run: &Run<'_>) -> Done {
+        let (to, size, flags) = (run.get(2)?, len(run.get(3)?)?, run.get(4)?);
+        self.memory.read(run.get(1)?, 1)?;
+        if flags & !(BPF_F_USER_STACK | BPF_F_SKIP_FIELD_MASK) != 0 || !size.is_multiple_of(8) {
+            return Ok(errno(-EINVAL));
+        }
+        let walked =
+            if flags & BPF_F_USER_STACK == 0 { &self.world.kernel_stack } else { &self.world.user_stack };
+        let mut bytes = vec![0; size];
+        let result = match walked {
+            Ok(frames) => {
+                let skip = usize::try_from(flags & BPF_F_SKIP_FIELD_MASK).unwrap_or(0);
+                let frames: Vec<u8> =
+                    frames.iter().skip(skip).flat_map(|frame| frame.to_le_bytes()).collect();
+                let copied = frames.len().min(size);
+                bytes[..copied].copy_from_slice(&frames[..copied]);
+                copied as u64
+            }
+            Err(error) => errno(-i64::from(*error)),
+        };
+        self.memory.write(to, &bytes)?;
+        Ok(result)
+    }
+
+    fn ring(&self, run: &Run<'_>) -> Result<usize, String> {
+        let map = self.map_at(run, 1)?;
+        if self.maps[map].is_ring() { Ok(map) } else { Err("not a ring buffer".into()) }
+    }
+
+    fn ring_output(&mut self, run: &Run<'_>) -> Done {
+        let map = self.ring(run)?;
+        let record = self.memory.read(run.get(2)?, len(run.get(3)?)?)?.to_vec();
+        check_wakeup_flags(run.get(4)?)?;
+        let Some(room) = self.maps[map].reserve(&mut self.memory, record.len()) else {
+            return Ok(errno(-EAGAIN));
+        };
+        self.memory.write(room, &record)?;
+        self.maps[map].submit(&mut self.memory, room, false);
+        Ok(0)
+    }
+
+    fn ring_reserve(&mut self, run: &Run<'_>) -> Done {
+        let map = self.ring(run)?;
+        let size = len(run.get(2)?)?;
+        if run.get(3)? != 0 {
+            return Err("bpf_ringbuf_reserve takes no flags".into());
+        }
+        Ok(self.maps[map].reserve(&mut self.memory, size).unwrap_or(0))
+    }
+
+    fn ring_submit(&mut self, run: &Run<'_>, discard: bool) -> Done {
+        let record = run.get(1)?;
+        check_wakeup_flags(run.get(2)?)?;
+        let memory = &mut self.memory;
+        if self.maps.iter_mut().any(|map| map.submit(memory, record, discard)) {
+            Ok(0)
+        } else {
+            Err("it submits what it did not reserve".into())
+        }
+    }
+}
+
+/// BPF_RB_NO_WAKEUP and BPF_RB_FORCE_WAKEUP.
+fn check_wakeup_flags(flags: u64) -> Result<(), String> {
+    if flags & !3 == 0 { Ok(()) } else { Err(format!("unknown flags {flags:#x}")) }
+}

@@ -1,0 +1,67 @@
+//! Foreign memory that cannot be read, at each read of each hook: the event is given up and counted, and
+//! nothing else changes.
+
+use std::net::IpAddr;
+
+use super::{NETNS, case, close, connect, establish, v4, v6};
+use crate::{
+    case::{Case, Step},
+    things::{Packet, Socket},
+};
+
+/// More reads than any hook makes.
+const READS: usize = 18;
+
+pub(super) fn cases() -> Vec<Case> {
+    let peer: IpAddr = v6().peer;
+    let hooks: [(&str, Vec<Step>, Step); 10] = [
+        ("the start", vec![], connect(0)),
+        ("the end of a failure", vec![connect(0), Step::Exiting(4, 9)], close(0)),
+        ("a success", vec![connect(0), Step::Challenge(0)], establish(0)),
+        ("a retransmit", vec![connect(0)], Step::Retransmit(0, 0)),
+        ("a challenge", vec![connect(0)], Step::Challenge(0)),
+        ("an error report", vec![connect(0)], Step::Report(0)),
+        ("a retransmitted SYN-ACK", vec![], Step::SynAck(0)),
+        ("a dropped packet of an attempt", vec![connect(0)], Step::Drop(0, 3)),
+        ("a dropped packet of nobody", vec![], Step::Drop(1, 3)),
+        ("a connect() that returns", vec![Step::Address(peer, 443, 28)], Step::Returned(0, -101)),
+    ];
+    hooks.into_iter().flat_map(|(name, before, step)| at_each_read(name, &before, &step)).collect()
+}
+
+fn at_each_read(name: &str, before: &[Step], step: &Step) -> Vec<Case> {
+    let [sample, other] = [v4(), v6()];
+    let owned = Packet {
+        sock: Some(0),
+        source: sample.local,
+        destination: sample.peer,
+        ports: (sample.local_port, sample.peer_port),
+        flags: 2,
+        protocol: 6,
+        version: 4,
+        has_transport: true,
+        device: Some(NETNS),
+    };
+    let unowned = Packet { sock: None, source: other.local, destination: other.peer, version: 6, ..owned };
+    let plain = (0..READS).map(|nth| {
+        let base = case(format!("read {nth} fails at {name}")).with(|options| {
+            (options.stacks, options.starts) = (true, true);
+        });
+        around(base, sample, before, nth, step)
+    });
+    let filtered = (0..READS).map(|nth| {
+        let base = case(format!("read {nth} fails at {name}, with filters")).with(|options| {
+            options.filter.netns = vec![NETNS];
+            options.filter.peer_ports = vec![400..=500];
+            options.filter.peers = vec!["::/0".parse().unwrap()];
+        });
+        around(base, other, before, nth, step)
+    });
+    plain.chain(filtered).map(|case| case.packets([owned, unowned])).collect()
+}
+
+/// The hook fires once with the fault and once without, and then life goes on.
+fn around(base: Case, socket: Socket, before: &[Step], nth: usize, step: &Step) -> Case {
+    let after = [Step::FailRead(nth), step.clone(), step.clone(), close(0), connect(0), close(0)];
+    base.sockets([socket]).requests([socket]).steps([before, &after].concat())
+}
