@@ -16,6 +16,10 @@ export interface Process {
   user?: { id: number };
   cgroup?: string;
   netns?: number;
+  netns_name?: string;
+  executable?: { path: string };
+  /** Parent first. */
+  ancestry?: { pid: number; comm: string }[];
 }
 
 export interface Frame {
@@ -34,18 +38,34 @@ export interface Connect {
   cause?: string;
   stale_peer?: boolean;
   challenges?: number;
-  soft_error?: string | number;
+  soft_error?: string;
   errno?: number;
+  syn_unsent?: number;
+  drop_reason?: string;
 }
 
-export interface TraceEvent {
+/** What the server found out about an attempt besides the attempt itself; the newest answer counts. */
+export interface Around {
+  diagnosis?: { summary: string; next: string };
+  nat?: { local: Endpoint; peer: Endpoint; state: string; status: string[] };
+  twin?: { local: Endpoint; peer: Endpoint; state: string; evidence: string; pid?: number; comm?: string };
+  listener?: { local: Endpoint; queued: number; backlog: number; full: boolean };
+  port_history?: { attempt: number; pid: number; comm: string; peer: Endpoint; ended_unix_nano: string; outcome: string };
+  other_end?: { attempt?: number; synack_retransmits?: number; netns: number };
+  local_drops?: { time_unix_nano: string; reason?: string }[];
+  container?: { id: string; runtime?: string };
+  k8s?: { pod: { uid: string } };
+  systemd?: { unit: string };
+}
+
+export interface TraceEvent extends Around {
   seq: number;
   time_unix_nano: string;
   event: string;
   attempt?: number;
   network?: Network;
-  process?: Process;
-  container?: { id: string };
+  /** Without `pid` where there is no caller: on the passive side. */
+  process?: Process | { netns?: number; netns_name?: string; pid?: undefined };
   error?: { type: string };
   tcp?: { connect?: Connect };
   stack?: { user?: Frame[]; kernel?: Frame[] };
@@ -55,12 +75,17 @@ export interface Counters {
   produced: number;
   delivered: number;
   lost: { ringbuf: number; queue: number };
+  unasked?: number;
   attempts: {
     started: number;
     established: number;
     failed: number;
     untracked: number;
     quiet: number;
+    replaced?: number;
+    evicted?: number;
+    missed?: number;
+    faults?: number;
   };
 }
 

@@ -7,10 +7,13 @@ import { Interner } from './intern.js';
  * @typedef {import('../../types/wire').TraceEvent} TraceEvent
  * @typedef {import('../../types/wire').Frame} Frame
  *
+ * @typedef {import('../../types/wire').Around} Around
+ *
  * @typedef {object} Mark one event of an attempt
  * @property {number} seq
  * @property {string} event
  * @property {number} time
+ * @property {string | undefined} reason why a packet was dropped
  * @property {readonly Frame[]} kernel
  *
  * @typedef {object} Attempt
@@ -29,7 +32,7 @@ import { Interner } from './intern.js';
  * @property {boolean} uncertain its end may be among events that never arrived
  * @property {import('../../types/wire').Network} network
  * @property {import('../../types/wire').Process | undefined} process
- * @property {string | undefined} container
+ * @property {Around} around
  * @property {string | undefined} error
  * @property {import('../../types/wire').Connect} connect
  * @property {readonly Frame[]} userStack
@@ -39,6 +42,8 @@ import { Interner } from './intern.js';
 export const ATTEMPT_LIMIT = 100_000;
 /** A SYN is retried 127 times at most (tcp_syn_retries); the rest are marks of other kinds. */
 const MARK_LIMIT = 200;
+/** Members of an event that tell of its surroundings. @type {(keyof Around)[]} */
+const AROUND = ['diagnosis', 'nat', 'twin', 'listener', 'port_history', 'other_end', 'local_drops', 'container', 'k8s', 'systemd'];
 /** @type {readonly never[]} */
 const NO_FRAMES = Object.freeze([]);
 
@@ -90,12 +95,11 @@ export class AttemptStore {
     return attempt.ordinal - this.dropped;
   }
 
-  /** Takes an event in; an event that belongs to no attempt is not for this store. @param {TraceEvent} event */
+  /** Takes an event in, if it belongs to an attempt. @param {TraceEvent} event */
   take(event) {
-    if (event.attempt === undefined) return false;
+    if (event.attempt === undefined || event.event.startsWith('accept.')) return false;
     let attempt = this.#byId.get(event.attempt);
     if (!attempt) {
-      if (!event.event.startsWith('connect.')) return false;
       attempt = this.#add(event, event.attempt);
     } else {
       this.#count(attempt, -1);
@@ -122,7 +126,7 @@ export class AttemptStore {
       id, start, end: null, latest: time, state: 'pending', cause: null, lastSeq: event.seq,
       ordinal: this.dropped + this.#byId.size,
       retransmits: [], synRetransmits: 0, marks: [], marksDropped: 0, uncertain: false,
-      network: {}, process: undefined, container: undefined, error: undefined, connect: {}, userStack: NO_FRAMES,
+      network: {}, process: undefined, around: {}, error: undefined, connect: {}, userStack: NO_FRAMES,
     };
     this.#byId.set(id, attempt);
     this.#rows.push(attempt);
@@ -155,11 +159,18 @@ export class AttemptStore {
     attempt.uncertain = false;
     this.latest = Math.max(this.latest, time);
     if (event.network) attempt.network = event.network;
-    if (event.process) attempt.process = this.#interned.share(event.process);
-    if (event.container) attempt.container = event.container.id;
+    // A packet that is dropped on the passive side has no caller, and must not take the attempt's away.
+    if (event.process?.pid !== undefined) attempt.process = this.#interned.share(event.process);
     if (event.stack?.user?.length) attempt.userStack = this.#interned.share(event.stack.user);
-    if (connect) attempt.connect = { ...attempt.connect, ...connect };
-    attempt.synRetransmits = Math.max(attempt.synRetransmits, connect?.syn_retransmits ?? 0);
+    const dropped = event.event === 'skb.drop';
+    if (connect && !dropped) {
+      attempt.connect = { ...attempt.connect, ...connect };
+      attempt.synRetransmits = Math.max(attempt.synRetransmits, connect.syn_retransmits ?? 0);
+    }
+    for (const name of AROUND) {
+      // A drop's diagnosis explains the packet, not the attempt.
+      if (event[name] !== undefined && !(dropped && name === 'diagnosis')) attempt.around = { ...attempt.around, [name]: event[name] };
+    }
     this.#mark(attempt, event, time);
     this.#advance(attempt, event, time);
   }
@@ -171,7 +182,7 @@ export class AttemptStore {
       attempt.marksDropped += 1;
     }
     const kernel = event.stack?.kernel?.length ? this.#interned.share(event.stack.kernel) : NO_FRAMES;
-    attempt.marks.push({ seq: event.seq, event: event.event, time, kernel });
+    attempt.marks.push({ seq: event.seq, event: event.event, time, kernel, reason: event.tcp?.connect?.drop_reason });
   }
 
   /** @param {Attempt} attempt @param {TraceEvent} event @param {number} time */

@@ -37,6 +37,16 @@ export function el(tag, attributes = {}, ...children) {
   return element;
 }
 
+/** @typedef {{ knows: (attempt: number) => boolean, open: (attempt: number) => void }} Links */
+
+/** A button to another attempt; none where the page does not hold it. @param {Links} links @param {number | undefined} attempt */
+export function linkTo(links, attempt) {
+  if (attempt === undefined || !links.knows(attempt)) return [];
+  const link = el('button', { type: 'button', class: 'link' }, 'show it');
+  link.addEventListener('click', () => links.open(attempt));
+  return [link];
+}
+
 /** Touches the document only when something changes. @param {Element} element @param {string} text */
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;

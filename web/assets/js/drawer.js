@@ -1,36 +1,28 @@
 // Everything about one attempt.
 
 import { outcome, outcomeKey } from './causes.js';
-import { el, glyph, setText } from './dom.js';
-import { explain } from './explain.js';
-import { clock, dateTime, duration, endpoint, plural, visible } from './format.js';
+import { el, glyph, linkTo, setText } from './dom.js';
+import { connection, eventName, owner, story, surroundings } from './facts.js';
+import { clock, duration, plural, visible } from './format.js';
 import { stack } from './stack.js';
 
 /** @typedef {import('./attempts.js').Attempt} Attempt */
 
-/** @type {Record<string, string>} */
-const EVENT_NAMES = {
-  'connect.start': 'start',
-  'connect.retransmit': 'SYN retransmit',
-  'connect.challenge': 'challenge ACK',
-  'connect.established': 'connected',
-  'connect.failed': 'the end',
-  'skb.drop': 'packet dropped',
-};
-
 export class Drawer {
   #element;
   #close;
+  #links;
   /** @type {Attempt | null} */
   #attempt = null;
   #shown = '';
   #sentence = el('p', { class: 'sentence' });
   #heading = el('h2', { tabindex: '-1' });
 
-  /** @param {HTMLElement} element @param {() => void} close */
-  constructor(element, close) {
+  /** @param {HTMLElement} element @param {() => void} close @param {import('./dom.js').Links} links */
+  constructor(element, close, links) {
     this.#element = element;
     this.#close = close;
+    this.#links = links;
   }
 
   get open() {
@@ -49,14 +41,14 @@ export class Drawer {
       this.#shown = '';
       return;
     }
-    const told = explain(attempt, now);
+    const told = story(attempt, now);
     // Rebuilt only when the attempt has changed: a rebuilt drawer loses what was unfolded or marked in it.
     const version = `${attempt.id}/${attempt.lastSeq}/${attempt.marks.length}/${attempt.uncertain}`;
     if (version !== this.#shown) {
       this.#rebuild(attempt, told.next);
       this.#shown = version;
     }
-    setText(this.#sentence, told.sentence);
+    setText(this.#sentence, told.summary);
   }
 
   /** @param {Attempt} attempt @param {string} next */
@@ -65,7 +57,7 @@ export class Drawer {
     const close = el('button', { type: 'button', class: 'close', 'aria-label': 'Close the details', title: 'Close (Esc)' }, '×');
     close.addEventListener('click', this.#close);
     this.#heading.replaceChildren(glyph(how, outcomeKey(attempt)), ` ${how.label}`);
-    const advice = next ? [el('p', { class: 'next' }, next)] : [];
+    const advice = next ? [el('p', { class: 'next' }, ...withCode(next))] : [];
     const scrolled = this.#element.scrollTop;
     const held = this.#element.contains(document.activeElement);
     this.#element.dataset.outcome = outcomeKey(attempt);
@@ -74,29 +66,39 @@ export class Drawer {
       this.#sentence,
       ...advice,
       section('What happened when', timeTable(attempt)),
-      section('Connection', connection(attempt)),
-      section('Owner', owner(attempt)),
+      section('Connection', this.#list(connection(attempt))),
+      ...this.#around(attempt),
+      section('Owner', attempt.process ? this.#list(owner(attempt)) : el('p', { class: 'hint' }, 'Not known: the attempt began before the trace.')),
       ...stacks(attempt),
     );
     this.#element.scrollTop = scrolled;
     if (held) this.focus();
   }
+
+  /** @param {Attempt} attempt */
+  #around(attempt) {
+    const list = this.#list(surroundings(attempt));
+    return list.children.length > 0 ? [section('Around it', list)] : [];
+  }
+
+  /** @param {import('./facts.js').Fact[]} facts */
+  #list(facts) {
+    const known = facts.filter(([, text]) => text);
+    return el('dl', { class: 'facts' }, ...known.map(([name, text, attempt]) => {
+      const value = el('dd', {}, `${text} `, ...linkTo(this.#links, attempt));
+      return el('div', {}, el('dt', {}, name), value);
+    }));
+  }
 }
 
-/** @param {string} event */
-function nameOf(event) {
-  return Object.hasOwn(EVENT_NAMES, event) ? EVENT_NAMES[event] : visible(event);
+/** What stands between backticks is to be typed. @param {string} text */
+function withCode(text) {
+  return text.split('`').map((part, index) => (index % 2 === 1 ? el('code', {}, part) : part));
 }
 
 /** @param {string} title @param {...Node} content */
 function section(title, ...content) {
   return el('section', {}, el('h3', {}, title), ...content);
-}
-
-/** @param {[string, string | number | undefined][]} facts */
-function list(facts) {
-  const known = facts.filter(([, value]) => value !== undefined && value !== '');
-  return el('dl', { class: 'facts' }, ...known.map(([name, value]) => el('div', {}, el('dt', {}, name), el('dd', {}, String(value)))));
 }
 
 /** @param {Attempt} attempt */
@@ -106,7 +108,8 @@ function timeTable(attempt) {
   attempt.retransmits.forEach((time, index) => steps.push({ what: `SYN again (${index + 1})`, time, kind: 'syn' }));
   for (const mark of attempt.marks) {
     if (!/^connect\.(start|retransmit|established|failed)$/.test(mark.event)) {
-      steps.push({ what: nameOf(mark.event), time: mark.time, kind: 'other' });
+      const why = mark.reason ? `: ${visible(mark.reason)}` : '';
+      steps.push({ what: eventName(mark.event) + why, time: mark.time, kind: 'other' });
     }
   }
   steps.sort((a, b) => a.time - b.time);
@@ -124,38 +127,10 @@ function timeTable(attempt) {
 }
 
 /** @param {Attempt} attempt */
-function connection({ network, connect, error, start, process }) {
-  const unbound = network.local && network.local.port === 0 ? ' (port not chosen yet)' : '';
-  return list([
-    ['Peer', endpoint(network.peer)],
-    ['Local', endpoint(network.local) + unbound],
-    ['Protocol', network.type ? `TCP over ${network.type === 'ipv6' ? 'IPv6' : 'IPv4'}` : 'TCP'],
-    ['Began', dateTime(start)],
-    ['Error', error ? visible(error) + (connect.errno ? ` (${connect.errno})` : '') : undefined],
-    ['Soft error', connect.soft_error ? visible(String(connect.soft_error)) : undefined],
-    ['Challenge ACKs', connect.challenges || undefined],
-    ['Net namespace', process?.netns],
-  ]);
-}
-
-/** @param {Attempt} attempt */
-function owner({ process, container }) {
-  if (!process) return el('p', { class: 'hint' }, 'Not known: the attempt began before the trace.');
-  return list([
-    ['Thread name', process.comm === undefined ? undefined : visible(process.comm)],
-    ['Process', process.pid],
-    ['Thread', process.tid === process.pid ? undefined : process.tid],
-    ['User', process.user?.id],
-    ['Cgroup', process.cgroup === undefined ? undefined : visible(process.cgroup)],
-    ['Container', container === undefined ? undefined : visible(container)],
-  ]);
-}
-
-/** @param {Attempt} attempt */
 function stacks({ userStack, marks }) {
   const told = marks.filter((mark) => mark.kernel.length > 0).reverse();
   const kernel = told.map((mark, index) => {
-    const title = el('summary', {}, `${nameOf(mark.event)} `, el('span', { class: 'hint' }, clock(mark.time)));
+    const title = el('summary', {}, `${eventName(mark.event)} `, el('span', { class: 'hint' }, clock(mark.time)));
     return el('details', index === 0 ? { open: '' } : {}, title, stack(mark.kernel));
   });
   const absent = () => el('p', { class: 'hint' }, 'None was recorded.');

@@ -27,6 +27,12 @@ const HATCH = 6;
 /** Room that the interval between two SYNs needs to be written between their ticks. */
 const INTERVAL_ROOM = 52;
 
+/** Marks that are not ticks, as corners about their time. @type {Map<string, [number, number][]>} */
+const SHAPES = new Map([
+  ['connect.challenge', [[0, -6], [5, 0], [0, 6], [-5, 0]]],
+  ['skb.drop', [[-5, -5], [5, -5], [0, 5]]],
+]);
+
 /** @type {Map<string, Path2D>} */
 const GLYPHS = new Map();
 
@@ -115,6 +121,7 @@ function drawLane(ctx, scene, { attempt, y }) {
   if (right < -GLYPH - 6) return elsewhere(ctx, 9, middle, -1, colour);
   bar(ctx, scene, attempt, { left, right, middle, colour });
   drawTicks(ctx, scene, attempt, middle, colour);
+  drawMarks(ctx, scene, attempt, middle);
   if (attempt.state !== 'pending') drawGlyph(ctx, key, right + 5, middle - GLYPH / 2, colour);
   return undefined;
 }
@@ -170,6 +177,26 @@ function drawTicks(ctx, scene, attempt, middle, colour) {
       interval(ctx, scene, (before + at) / 2, middle, duration(time - previous));
     }
     previous = time;
+  }
+}
+
+/**
+ * Challenge ACKs as diamonds, packets dropped here as triangles: hollow, so that ticks under them stay seen.
+ * @param {CanvasRenderingContext2D} ctx @param {Scene} scene @param {Attempt} attempt @param {number} middle
+ */
+function drawMarks(ctx, scene, attempt, middle) {
+  for (const mark of attempt.marks) {
+    const points = SHAPES.get(mark.event);
+    const at = x(scene, mark.time);
+    if (!points || at < -8 || at > scene.width + 8) continue;
+    ctx.beginPath();
+    for (const [dx, dy] of points) ctx.lineTo(at + dx, middle + dy);
+    ctx.closePath();
+    ctx.fillStyle = scene.theme.surface;
+    ctx.fill();
+    ctx.strokeStyle = scene.theme.loss;
+    ctx.lineWidth = 1.5;
+    ctx.stroke();
   }
 }
 

@@ -45,7 +45,8 @@ export function traceRequest(typed) {
   if (text('filter.family')) filter.family = text('filter.family');
 
   /** @type {Record<string, unknown>} */
-  const request = { starts: typed.get('starts') === true, stacks: typed.get('stacks') === true };
+  const request = {};
+  for (const name of ['starts', 'stacks', 'drops']) request[name] = typed.get(name) === true;
   if (text('name')) request.name = text('name');
   if (Object.keys(filter).length > 0) request.filter = filter;
   if (text('slow_ms')) request.slow_ms = numeric(text('slow_ms'));

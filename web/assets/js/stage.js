@@ -4,6 +4,7 @@ import { byId, kindById, setText } from './dom.js';
 import { Drawer } from './drawer.js';
 import { count, duration } from './format.js';
 import { span } from './scale.js';
+import { Strays } from './strays.js';
 import { Table } from './table.js';
 import { readTheme } from './theme.js';
 import { Timeline } from './timeline.js';
@@ -22,6 +23,7 @@ export class Stage {
   table;
   timeline;
   drawer;
+  strays;
   /** @type {Session | null} */
   #session = null;
   /** @type {number | null} */
@@ -48,7 +50,10 @@ export class Stage {
     this.timeline = new Timeline(kindById('timeline', HTMLCanvasElement), byId('tooltip'), {
       ...shared, view: this.view, list: this.#list, live: () => this.#session?.fresh ?? false, open: (attempt) => this.open(attempt, false),
     });
-    this.drawer = new Drawer(byId('drawer'), () => this.close());
+    /** @type {import('./dom.js').Links} */
+    const links = { knows: (id) => this.#session?.state.attempts.get(id) !== undefined, open: (id) => this.want(id) };
+    this.drawer = new Drawer(byId('drawer'), () => this.close(), links);
+    this.strays = new Strays(links);
     this.#controls();
     this.#watchLooks();
   }
@@ -152,6 +157,7 @@ export class Stage {
     this.table.draw(now);
     this.timeline.draw(now);
     this.drawer.draw(this.#attempt, now);
+    this.strays.draw(state);
     this.#drawTools(session);
     this.#drawNothing(session);
     if (!session.fresh) return null;

@@ -13,6 +13,8 @@ import { millis } from './format.js';
  * @property {string} stage
  */
 
+/** Events without an attempt that are kept to be read. */
+const STRAY_LIMIT = 200;
 /** Neighbouring losses of one stage are joined; beyond this many the oldest are forgotten. */
 const LOSS_LIMIT = 1000;
 /** Losses less than this apart, in ms, are told as one. */
@@ -34,6 +36,10 @@ export class TraceState {
   missed = new Map();
   /** @type {Loss[]} */
   losses = [];
+  /** The newest events that belong to no attempt: the passive side's, and packets nobody claims. @type {import('../../types/wire').TraceEvent[]} */
+  strays = [];
+  /** How many of those there were, by event. @type {Map<string, number>} */
+  strayed = new Map();
   /** @type {string | null} */
   ended = null;
 
@@ -121,10 +127,17 @@ export class TraceState {
       if (event.seq <= this.seq) continue;
       if (event.seq > this.seq + 1) this.#miss(event.seq - this.seq - 1, 'unexplained', local);
       this.seq = event.seq;
-      this.attempts.take(event);
+      if (!this.attempts.take(event)) this.#stray(event);
     }
     // An event cannot come from the future: if it seems to, our clock is behind the server's.
     if (this.attempts.latest > this.now(local)) this.#offset = this.attempts.latest - local;
+  }
+
+  /** @param {import('../../types/wire').TraceEvent} event */
+  #stray(event) {
+    this.strayed.set(event.event, (this.strayed.get(event.event) ?? 0) + 1);
+    this.strays.push(event);
+    if (this.strays.length > STRAY_LIMIT) this.strays.shift();
   }
 
   /** @param {import('../../types/wire').Gap} gap @param {number} local */

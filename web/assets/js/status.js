@@ -7,6 +7,7 @@ import { count, plural, visible } from './format.js';
 /**
  * @typedef {import('./session.js').Session} Session
  * @typedef {import('./stream.js').Connection} Connection
+ * @typedef {import('../../types/wire').Counters} Counters
  */
 
 /** @type {Record<string, string>} */
@@ -17,6 +18,16 @@ const REASONS = {
   shutdown: 'ended with the server',
   error: 'failed',
 };
+
+/** Counters that are shown when something was counted. @type {[string, (counters: Counters) => number | undefined, string][]} */
+const UNUSUAL = [
+  ['Untracked', ({ attempts }) => attempts.untracked, 'Attempts that found the kernel\'s map full: nothing is known of them'],
+  ['Replaced', ({ attempts }) => attempts.replaced, 'Attempts whose end was not seen: the socket started over'],
+  ['Evicted', ({ attempts }) => attempts.evicted, 'Attempts whose end was not seen: they grew too old for the kernel\'s map'],
+  ['Hooks missed', ({ attempts }) => attempts.missed, 'Times the kernel skipped a probe, because the processor was in it already'],
+  ['Faults', ({ attempts }) => attempts.faults, 'Events given up because kernel memory could not be read'],
+  ['Not looked up', ({ unasked }) => unasked, 'Events told without NAT, twin and listener: too many asked in that second'],
+];
 
 const STAGES = new Map([
   ['ringbuf', 'in the kernel\'s ring buffer'],
@@ -76,9 +87,7 @@ function drawCounters(session) {
     ['Events', Math.max(counters.delivered, seq), 'Events delivered by the kernel'],
     ['Lost', lost.total, lossWords(session), lost.total > 0],
   ];
-  if (attempts.untracked > 0) {
-    shown.push(['Untracked', attempts.untracked, 'Attempts that found the kernel\'s map full: nothing is known of them', true]);
-  }
+  shown.push(...unusual(counters));
   if (session.state.attempts.dropped > 0) {
     shown.push(['Dropped here', session.state.attempts.dropped, 'The oldest attempts, to keep this page small', true]);
   }
@@ -91,6 +100,12 @@ function drawCounters(session) {
     setText(item.children[0], name);
     setText(item.children[1], count(value));
   });
+}
+
+/** @param {Counters} counters @returns {[string, number, string, boolean][]} */
+export function unusual(counters) {
+  return UNUSUAL.map(([name, read, title]) => /** @type {[string, number, string, boolean]} */ ([name, read(counters) ?? 0, title, true]))
+    .filter(([, value]) => value > 0);
 }
 
 /** @param {Session} session */

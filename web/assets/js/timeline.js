@@ -2,7 +2,8 @@
 
 import { outcome } from './causes.js';
 import { setText } from './dom.js';
-import { duration, endpoint, plural, processName } from './format.js';
+import { eventName } from './facts.js';
+import { duration, endpoint, plural, processName, visible } from './format.js';
 import { listenPointers, listenWheel } from './gestures.js';
 import { paint } from './paint.js';
 import { span, toPixel, toTime } from './scale.js';
@@ -159,8 +160,13 @@ export class Timeline {
   #describe(attempt, x) {
     const now = this.#context.state()?.now(Date.now()) ?? 0;
     const pixel = (/** @type {number} */ time) => toPixel(this.#context.view.domain, this.#width, time);
+    const mark = attempt.marks.find(({ event, time }) => /challenge|drop/.test(event) && Math.abs(pixel(time) - x) <= REACH);
+    if (mark) {
+      const why = mark.reason ? `: ${visible(mark.reason)}` : '';
+      return `${describeHead(attempt)}\n${eventName(mark.event)}${why}, ${duration(mark.time - attempt.start)} after the first SYN`;
+    }
     const index = attempt.retransmits.findIndex((time) => Math.abs(pixel(time) - x) <= REACH);
-    const head = `${processName(attempt.process)} → ${endpoint(attempt.network.peer)}`;
+    const head = describeHead(attempt);
     if (index >= 0) {
       const time = attempt.retransmits[index];
       const before = index === 0 ? attempt.start : attempt.retransmits[index - 1];
@@ -170,4 +176,9 @@ export class Timeline {
     const took = duration((attempt.end ?? now) - attempt.start);
     return `${head}\n${outcome(attempt).label}, ${took}, ${plural(attempt.synRetransmits, 'retransmit')}`;
   }
+}
+
+/** @param {Attempt} attempt */
+function describeHead(attempt) {
+  return `${processName(attempt.process)} → ${endpoint(attempt.network.peer)}`;
 }

@@ -68,10 +68,12 @@ browserTest('a connect to a silent peer appears while it lasts, with ticks, outc
 
   await row.click();
   const drawer = page.locator('#drawer');
-  await drawer.locator('.sentence', { hasText: 'nc gave up on 203.0.113.7:22 after 4.0' }).waitFor();
+  await drawer.locator('.sentence', { hasText: /gave up on 203\.0\.113\.7:22 after 4\.0/ }).waitFor();
   assert.deepEqual(await drawer.locator('.steps tbody th').allInnerTexts(), ['SYN', ...RETRANSMITS.map((_, index) => `SYN again (${index + 1})`), 'gave up']);
   assert.match(await drawer.innerText(), /Local\s+10\.99\.0\.1:\d+/);
   assert.match(await drawer.innerText(), /Process\s+\d+/);
+  assert.match(await drawer.innerText(), /Executable\s+\/\S+/);
+  assert.match(await drawer.innerText(), /Started by\s+\S+ \(\d+\)/);
   assert.ok(await drawer.locator('section', { hasText: 'User stack' }).locator('.stack li').count() > 0, 'a user stack');
   const kernel = drawer.locator('section', { hasText: 'Kernel stack' });
   assert.equal(await kernel.locator('details').count(), RETRANSMITS.length + 1, 'a kernel stack for each event');
@@ -125,6 +127,60 @@ browserTest('many outcomes together, in light and dark, wide and narrow', () => 
   await screenshot(page, 'narrow');
   const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
   assert.ok(overflow <= 0, `${overflow} px wider than the screen`);
+}));
+
+browserTest('a refused connect is diagnosed, and says what is around it', () => withPage(async (page, server) => {
+  await startTrace(page, server);
+  await inNamespace('nc -p 40123 -w 1 10.99.0.1 9; nc -p 40123 -w 1 10.99.0.1 10; exit 0');
+  const drawer = page.locator('#drawer');
+  await page.locator('#rows tr[data-ordinal="1"]').click();
+  await drawer.locator('.sentence', { hasText: /^10\.99\.0\.1:10 refused with RST after \S+ ms/ }).waitFor();
+  assert.match(await drawer.locator('.next').innerText(), /ss -ltn 'sport = :10' shows/);
+  assert.match(await drawer.innerText(), /Port before\s+nc \(\d+\) → 10\.99\.0\.1:9, refused at /);
+  await screenshot(page, 'refused');
+  await drawer.getByRole('button', { name: 'show it' }).click();
+  await drawer.locator('.sentence', { hasText: '10.99.0.1:9 refused' }).waitFor();
+}));
+
+browserTest('challenges, drops and events without an attempt are shown', () => withPage(async (page, server) => {
+  /** @type {((message: object) => void) | undefined} */
+  let tell;
+  await page.routeWebSocket(/\/stream\?/, (socket) => {
+    socket.connectToServer();
+    tell = (message) => socket.send(JSON.stringify(message));
+  });
+  await startTrace(page, server);
+  const at = Date.now();
+  const told = (/** @type {number} */ seq, /** @type {string} */ name, /** @type {number} */ after, /** @type {object} */ connect, /** @type {object} */ rest = {}) => ({
+    seq, event: name, time_unix_nano: `${at + after}000000`, attempt: 1, process: { pid: 7, comm: 'nc' },
+    network: { type: 'ipv4', local: { address: '10.0.0.5', port: 40000 }, peer: { address: '203.0.113.7', port: 22 } },
+    tcp: { connect: { start_unix_nano: `${at}000000`, ...connect } }, ...rest,
+  });
+  tell?.({ type: 'events', events: [
+    told(1, 'skb.drop', 300, { drop_reason: 'NETFILTER_DROP' }),
+    told(2, 'connect.challenge', 1000, { challenges: 1, stale_peer: true }, {
+      twin: { local: { address: '127.0.0.1', port: 15001 }, peer: { address: '10.0.0.5', port: 40000 }, state: 'FIN-WAIT-2', evidence: 'translated', pid: 9, comm: 'envoy' },
+    }),
+    told(3, 'connect.failed', 2000, { cause: 'closed_by_app' }),
+    told(4, 'accept.retransmit', 2000, {}, { attempt: undefined, process: {}, other_end: { attempt: 1, netns: 1 }, diagnosis: { summary: '<i>unanswered</i>', next: '' } }),
+  ] });
+  await page.locator('#rows tr[data-ordinal="0"]').click();
+  await page.getByRole('button', { name: 'Fit' }).click();
+  const drawer = page.locator('#drawer');
+  assert.deepEqual(await drawer.locator('.steps tbody th').allInnerTexts(), ['SYN', 'packet dropped: NETFILTER_DROP', 'challenge ACK', 'gave up']);
+  assert.match(await drawer.innerText(), /the other end is held by envoy \(9\), FIN-WAIT-2/);
+  await page.locator('#strays summary', { hasText: '1 SYN-ACK sent again' }).click();
+  await page.locator('#strays li', { hasText: '<i>unanswered</i>' }).waitFor();
+  const box = await page.locator('#timeline').boundingBox();
+  assert.ok(box);
+  const tips = new Set();
+  for (let x = 2; x < box.width; x += 3) {
+    await page.mouse.move(box.x + x, box.y + 43);
+    tips.add((await page.locator('#tooltip').innerText()).split('\n')[1]);
+  }
+  assert.ok([...tips].some((tip) => /^challenge ACK, 1\.00 s after/.test(tip)), [...tips].join());
+  assert.ok([...tips].some((tip) => /^packet dropped: NETFILTER_DROP, 300 ms after/.test(tip)), [...tips].join());
+  await screenshot(page, 'marks');
 }));
 
 browserTest('text from the kernel stays text', () => withPage(async (page, server) => {

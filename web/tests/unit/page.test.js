@@ -1,13 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { OUTCOME_KEYS, outcome, outcomeKey, outcomeOf } from '../../assets/js/causes.js';
-import { AttemptStore } from '../../assets/js/attempts.js';
-import { explain } from '../../assets/js/explain.js';
 import { fieldNamed, seconds, traceRequest } from '../../assets/js/request.js';
 import { formatRoute, parseRoute } from '../../assets/js/route.js';
 import { tokenIn } from '../../assets/js/token.js';
 import { View } from '../../assets/js/view.js';
-import { BEGIN, event } from './events.js';
+import { BEGIN } from './events.js';
 
 test('every outcome has a glyph of its own', () => {
   const glyphs = OUTCOME_KEYS.map((key) => outcomeOf(key).glyph);
@@ -17,40 +15,16 @@ test('every outcome has a glyph of its own', () => {
   assert.equal(outcome({ cause: null, state: 'established' }).label, 'connected');
 });
 
-/** @param {import('../../types/wire').TraceEvent} told */
-function sentenceOf(told) {
-  const store = new AttemptStore();
-  store.take(told);
-  return explain(/** @type {import('../../assets/js/attempts.js').Attempt} */ (store.at(0)), BEGIN + 9000);
-}
-
-test('every cause is explained, with who, whom and how long', () => {
-  for (const cause of OUTCOME_KEYS.slice(2)) {
-    const { sentence, next } = sentenceOf(event(1, 1, 'connect.failed', 4010, { cause, syn_retransmits: 3 }));
-    assert.match(sentence, /nc/, cause);
-    assert.match(sentence, /203\.0\.113\.7:22/, cause);
-    assert.ok(next.length > 10, cause);
-  }
-  assert.match(sentenceOf(event(1, 1, 'connect.failed', 1, { cause: 'brand_new', errno: 95 })).sentence, /error 95/);
-});
-
-test('explanations speak of retransmits, stale peers and soft errors', () => {
-  assert.match(sentenceOf(event(1, 1, 'connect.established', 1020, { syn_retransmits: 1 })).sentence, /1\.02 s and 1 SYN retransmit\./);
-  assert.match(sentenceOf(event(1, 1, 'connect.retransmit', 1000, { syn_retransmits: 1 })).sentence, /waiting .* for 9\.00 s; 2 SYNs/);
-  const stale = { cause: 'closed_by_app', stale_peer: true, challenges: 4, soft_error: 'EHOSTUNREACH' };
-  assert.match(sentenceOf(event(1, 1, 'connect.failed', 1, stale)).sentence, /4 SYNs with a challenge ACK.*EHOSTUNREACH/);
-});
-
 test('what was typed becomes a request', () => {
   const typed = new Map(Object.entries({
     'filter.peer': '203.0.113.0/24, 2001:db8::1', 'filter.peer_port': '22 8000-9000', 'filter.comm': 'Web Content,nc',
-    'filter.pid': 'x1', 'filter.family': '', slow_ms: '250', ttl_s: '15m', name: ' nightly ', starts: false, stacks: true,
+    'filter.pid': 'x1', 'filter.family': '', slow_ms: '250', ttl_s: '15m', name: ' nightly ', starts: false, stacks: true, drops: true,
   }));
   assert.deepEqual(traceRequest(typed), {
-    name: 'nightly', slow_ms: 250, ttl_s: 900, starts: false, stacks: true,
+    name: 'nightly', slow_ms: 250, ttl_s: 900, starts: false, stacks: true, drops: true,
     filter: { peer: ['203.0.113.0/24', '2001:db8::1'], peer_port: [22, '8000-9000'], comm: ['Web Content', 'nc'], pid: ['x1'] },
   });
-  assert.deepEqual(traceRequest(new Map()), { starts: false, stacks: false });
+  assert.deepEqual(traceRequest(new Map()), { starts: false, stacks: false, drops: false });
   assert.deepEqual(['90', '2h', '1 d', 'soon'].map(seconds), [90, 7200, 86_400, 'soon']);
 });
 
