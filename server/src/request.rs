@@ -81,6 +81,13 @@ const MAX_EVENTS: u64 = 10_000_000;
 impl TraceRequest {
     /// Reads a request out of a JSON document. The first field that is not as it should be is the error.
     pub(crate) fn from_json(document: Value) -> Result<Self, FieldError> {
+        // Serde would take a list for a structure, member by member.
+        if !document.is_object() {
+            return Err(wrong("", "a trace request is a JSON object"));
+        }
+        if !document.get("filter").is_none_or(Value::is_object) {
+            return Err(wrong("filter", "is a JSON object"));
+        }
         let request: Self = serde_path_to_error::deserialize(document).map_err(|error| {
             let problem = error.inner().to_string();
             let at = error.path().to_string();
@@ -305,6 +312,8 @@ mod tests {
     #[test]
     fn the_field_to_blame_is_named() {
         for (document, field) in [
+            (json!([]), ""),
+            (json!({"filter": []}), "filter"),
             (json!({"fliter": {}}), "fliter"),
             (json!({"filter": {"port": 22}}), "filter.port"),
             (json!({"filter": {"pid": "many"}}), "filter.pid"),

@@ -7,6 +7,7 @@ use nix::{sys::utsname::uname, unistd::geteuid};
 use crate::{
     error::{Error, lockdown_is_confidential},
     layout::PROBES,
+    netlink::conntrack::{self, Support},
     tracer::{Kernel, Options, Tracer},
 };
 
@@ -70,6 +71,7 @@ pub fn examine() -> Vec<Check> {
     checks.extend(check_btf());
     checks.push(check_load());
     checks.push(check_symbols());
+    checks.push(check_conntrack());
     checks
 }
 
@@ -168,6 +170,21 @@ fn check_symbols() -> Check {
             "/proc/kallsyms shows no addresses",
             "kernel stacks are shown as addresses only",
             "sysctl kernel.kptr_restrict=1 or 0, and CAP_SYSLOG",
+        ),
+    }
+}
+
+fn check_conntrack() -> Check {
+    let name = "connection tracking";
+    match conntrack::support() {
+        Ok(Support::Ready { .. }) => Check::ok(name, "translated connections are shown with both addresses"),
+        // Nothing is translated where nothing is tracked: that costs nothing.
+        Ok(Support::Absent) => Check::ok(name, "not loaded, so nothing is translated"),
+        Err(error) => Check::limited(
+            name,
+            &error.to_string(),
+            "translated connections are shown with the address that the application used only",
+            "run a kernel with CONFIG_NF_CT_NETLINK, and with CAP_NET_ADMIN",
         ),
     }
 }

@@ -92,6 +92,11 @@ impl Problem {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "urn:synscope:too-large", "Too large", detail, remedy)
     }
 
+    pub(crate) fn not_a_websocket(status: StatusCode, detail: &str) -> Self {
+        let remedy = "this path speaks WebSocket: connect with a WebSocket client, by GET over HTTP/1.1";
+        Self::new(status, "urn:synscope:not-a-websocket", "Not a WebSocket", detail, remedy)
+    }
+
     pub(crate) fn expired(first_seq: u64) -> Self {
         let detail = format!("events before {first_seq} have left the live ring");
         let remedy = format!("read on with after={}", first_seq - 1);
@@ -105,7 +110,7 @@ impl From<FieldError> for Problem {
         let remedy = "see docs/reference.md for the fields of a trace request";
         let status = StatusCode::UNPROCESSABLE_ENTITY;
         let problem = Self::new(status, "urn:synscope:bad-field", title, error.problem, remedy);
-        Self { field: Some(error.field), ..problem }
+        Self { field: Some(error.field).filter(|field| !field.is_empty()), ..problem }
     }
 }
 

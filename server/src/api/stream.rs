@@ -8,7 +8,7 @@ use axum::{
     extract::{
         Path, Query, State, WebSocketUpgrade,
         rejection::QueryRejection,
-        ws::{CloseFrame, Message, WebSocket, close_code},
+        ws::{CloseFrame, Message, WebSocket, close_code, rejection::WebSocketUpgradeRejection},
     },
     response::{IntoResponse as _, Response},
     routing::any,
@@ -35,6 +35,8 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 const CHANGED_HEARTBEAT: Duration = Duration::from_secs(1);
 /// A client that takes nothing for so long is gone.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+/// When the server shuts down, a client has so long to take what is on its way.
+const LAST_SEND: Duration = Duration::from_secs(2);
 /// A client has nothing to say.
 const MAX_CLIENT_MESSAGE: usize = 4 << 10;
 /// What one reader may leave untaken before sending waits for it.
@@ -51,11 +53,12 @@ async fn stream(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
     query: Result<Query<StreamQuery>, QueryRejection>,
-    upgrade: WebSocketUpgrade,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
     let Query(StreamQuery { after }) = query.map_err(|error| Problem::bad_query(&error.body_text()))?;
     let trace = find(&app, &id)?;
     let upgrade = upgrade
+        .map_err(|error| Problem::not_a_websocket(error.status(), &error.body_text()))?
         .protocols(["synscope.v1"])
         .max_message_size(MAX_CLIENT_MESSAGE)
         .max_frame_size(MAX_CLIENT_MESSAGE)
@@ -133,6 +136,12 @@ impl Reader {
     /// Sends everything before `next_seq`.
     async fn catch_up(&mut self, next_seq: u64) -> Result<(), Gone> {
         while self.cursor + 1 < next_seq {
+            let behind = next_seq - 1 - self.cursor;
+            if behind > MAX_BATCH as u64 && self.app.shutdown.is_cancelled() {
+                let from = self.cursor + 1;
+                self.cursor = next_seq - 1;
+                return self.gap(from, "shutdown").await;
+            }
             match self.trace.read(Some(self.cursor + 1), MAX_BATCH) {
                 Ok(batch) => {
                     self.cursor = batch.next_after;
@@ -140,13 +149,19 @@ impl Reader {
                     self.text(format!(r#"{{"type":"events","events":[{events}]}}"#)).await?;
                 }
                 Err(Expired { first_seq }) => {
-                    let (from, to) = (self.cursor + 1, first_seq - 1);
-                    self.cursor = to;
-                    self.control(&Control::Gap { from, to, count: to + 1 - from, stage: "ring" }).await?;
+                    let from = self.cursor + 1;
+                    self.cursor = first_seq - 1;
+                    self.gap(from, "ring").await?;
                 }
             }
         }
         Ok(())
+    }
+
+    /// Tells that the events from `from` up to the cursor will not come.
+    async fn gap(&mut self, from: u64, stage: &'static str) -> Result<(), Gone> {
+        let to = self.cursor;
+        self.control(&Control::Gap { from, to, count: to + 1 - from, stage }).await
     }
 
     /// Tells the counters when they have changed, or when it was quiet for long enough.
@@ -197,9 +212,16 @@ impl Reader {
     }
 
     async fn text(&mut self, text: String) -> Result<(), Gone> {
-        match timeout(SEND_TIMEOUT, self.socket.send(Message::Text(text.into()))).await {
-            Ok(Ok(())) => Ok(()),
-            _ => Err(Gone),
+        let shutdown = self.app.shutdown.clone();
+        let patience = async {
+            tokio::select! {
+                () = tokio::time::sleep(SEND_TIMEOUT) => {}
+                () = async { shutdown.cancelled().await; tokio::time::sleep(LAST_SEND).await } => {}
+            }
+        };
+        tokio::select! {
+            sent = self.socket.send(Message::Text(text.into())) => sent.map_err(|_| Gone),
+            () = patience => Err(Gone),
         }
     }
 }

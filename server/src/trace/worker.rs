@@ -9,7 +9,11 @@ use std::{
 };
 
 use synscope_tracer::{Event, Kernel, Tracer};
-use tokio::{runtime::Handle, sync::mpsc, time::timeout};
+use tokio::{
+    runtime::Handle,
+    sync::mpsc::{self, error::TrySendError},
+    time::timeout,
+};
 
 use super::{EndReason, Progress, Trace, lock};
 use crate::event::{Describer, UnixNano};
@@ -114,24 +118,33 @@ fn hand_over(trace: &Trace, queue: &mpsc::Sender<Vec<Event>>, events: Vec<Event>
     if events.is_empty() {
         return;
     }
-    if let Err(full) = queue.try_send(events) {
-        let lost = full.into_inner().len() as u64;
-        let before = trace.lost_queue.fetch_add(lost, Ordering::Relaxed);
-        if before == 0 {
-            tracing::error!(
-                trace = trace.id,
-                "events come faster than they can be described; counting losses"
-            );
+    match queue.try_send(events) {
+        Ok(()) => {}
+        Err(TrySendError::Full(events)) => {
+            let before = trace.lost_queue.fetch_add(events.len() as u64, Ordering::Relaxed);
+            if before == 0 {
+                tracing::error!(
+                    trace = trace.id,
+                    "events come faster than they can be described; counting losses"
+                );
+            }
+        }
+        Err(TrySendError::Closed(events)) => {
+            trace.lost_queue.fetch_add(events.len() as u64, Ordering::Relaxed);
+            tracing::error!(trace = trace.id, "the thread that describes events is gone, the trace ends");
+            trace.ask_to_stop(EndReason::Error);
         }
     }
 }
 
 /// Describes, numbers and keeps events until the reader is gone; then the trace has ended.
 fn describe_all(trace: &Trace, kernel: Kernel, runtime: &Handle, mut batches: mpsc::Receiver<Vec<Event>>) {
+    let _ending = Ending(trace);
     let mut describer = Describer::new(kernel);
     let mut left = trace.request.max_events.unwrap_or(u64::MAX);
     loop {
-        let next = runtime.block_on(timeout(REST, batches.recv()));
+        // The timer belongs to the runtime, so it is made within.
+        let next = runtime.block_on(async { timeout(REST, batches.recv()).await });
         let events = match next {
             Ok(Some(events)) => events,
             Ok(None) => break,
@@ -160,7 +173,15 @@ fn describe_all(trace: &Trace, kernel: Kernel, runtime: &Handle, mut batches: mp
             trace.ask_to_stop(EndReason::MaxEvents);
         }
     }
-    let reason = lock(&trace.end_reason).unwrap_or(EndReason::Error);
-    lock(&trace.state).ended = Some((UnixNano::now(), reason));
-    trace.progress.send_modify(|progress| progress.ended = Some(reason));
+}
+
+/// Says that the trace has ended, whatever ends the thread: nobody may wait for it in vain.
+struct Ending<'a>(&'a Trace);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        let reason = lock(&self.0.end_reason).unwrap_or(EndReason::Error);
+        lock(&self.0.state).ended = Some((UnixNano::now(), reason));
+        self.0.progress.send_modify(|progress| progress.ended = Some(reason));
+    }
 }
