@@ -13,7 +13,7 @@ static ASSETS: LazyLock<Assets> = LazyLock::new(Assets::collect);
 /// One embedded file.
 #[derive(Clone, Copy, Debug)]
 pub struct Asset {
-    /// Its bytes, uncompressed.
+    /// Its bytes, uncompressed; scripts and styles without the comments that fill lines of their own.
     pub bytes: &'static [u8],
     /// The value of `Content-Type`.
     pub content_type: &'static str,
@@ -66,12 +66,34 @@ fn gather(directory: &'static Dir<'static>, files: &mut BTreeMap<&'static str, A
     for file in directory.files() {
         // A file of an unknown kind would be an editor's leftover; the tests refuse it.
         if let (Some(name), Some(content_type)) = (file.path().to_str(), content_type(file.path())) {
-            files.insert(name, Asset { bytes: file.contents(), content_type });
+            let bytes = match file.contents_utf8() {
+                // Once for the life of the process, like what is embedded.
+                Some(source) if !name.ends_with(".svg") => without_comments(source).leak().as_bytes(),
+                _ => file.contents(),
+            };
+            files.insert(name, Asset { bytes, content_type });
         }
     }
     for inner in directory.dirs() {
         gather(inner, files);
     }
+}
+
+/// The source with lines that hold nothing but comments left empty: what follows keeps its line number.
+fn without_comments(source: &str) -> String {
+    let mut kept = String::with_capacity(source.len());
+    let mut inside = false;
+    for line in source.split_inclusive('\n') {
+        let text = line.trim();
+        let comment = inside || text.starts_with("/*");
+        inside = comment && !text.contains("*/");
+        if inside || (comment && text.ends_with("*/")) || text.starts_with("//") {
+            kept.push('\n');
+        } else {
+            kept.push_str(line);
+        }
+    }
+    kept
 }
 
 fn content_type(path: &std::path::Path) -> Option<&'static str> {
@@ -98,6 +120,24 @@ mod tests {
         assert!(!main.bytes.is_empty());
         assert!(asset("js/main.js").is_none());
         assert!(asset("0000000000000000/js/main.js").is_none());
+    }
+
+    #[test]
+    fn comments_leave_and_lines_stay() {
+        let source = "// one\n/**\n * two\n */\nlet a = 'b//c'; // kept\n  /** @type {T} */ (a).b();\n/* three */\nd();\n";
+        let kept = "\n\n\n\nlet a = 'b//c'; // kept\n  /** @type {T} */ (a).b();\n\nd();\n";
+        assert_eq!(without_comments(source), kept);
+    }
+
+    #[test]
+    fn no_comment_of_several_lines_ends_before_code() {
+        for file in ["js", "css"].iter().flat_map(|name| DIRECTORY.get_dir(name).unwrap().files()) {
+            let mut inside = false;
+            for line in file.contents_utf8().unwrap().lines().map(str::trim) {
+                assert!(!inside || !line.contains("*/") || line.ends_with("*/"), "{:?}: {line}", file.path());
+                inside = (inside || line.starts_with("/*")) && !line.contains("*/");
+            }
+        }
     }
 
     #[test]

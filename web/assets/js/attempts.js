@@ -55,6 +55,8 @@ export class AttemptStore {
   /** Start of the oldest attempt ever held and end of the newest, for fitting the view. */
   earliest = Infinity;
   latest = -Infinity;
+  /** Changes with every event taken. */
+  version = 0;
 
   /** @type {Map<number, Attempt>} */
   #byId = new Map();
@@ -106,6 +108,7 @@ export class AttemptStore {
     }
     this.#fold(attempt, event);
     this.#count(attempt, 1);
+    this.version += 1;
     return true;
   }
 

@@ -58,6 +58,19 @@ export function setAttribute(element, name, value) {
   else if (element.getAttribute(name) !== value) element.setAttribute(name, value);
 }
 
+/**
+ * Makes a canvas as fine as the screen. Returns its size in CSS pixels, which drawing then counts in.
+ * @param {HTMLCanvasElement} canvas @param {CanvasRenderingContext2D} ctx
+ */
+export function fitCanvas(canvas, ctx) {
+  const { clientWidth: width, clientHeight: height } = canvas;
+  const ratio = window.devicePixelRatio || 1;
+  const [wide, tall] = [Math.round(width * ratio), Math.round(height * ratio)];
+  if (canvas.width !== wide || canvas.height !== tall) Object.assign(canvas, { width: wide, height: tall });
+  ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
+  return { width, height };
+}
+
 /** @param {import('./causes.js').Outcome} outcome @param {string} key */
 export function glyph(outcome, key) {
   const svg = document.createElementNS(SVG, 'svg');

@@ -92,18 +92,26 @@ function lossBand(ctx, scene, loss) {
   const left = Math.max(0, x(scene, loss.from));
   const right = Math.min(scene.width, Math.max(x(scene, loss.to), x(scene, loss.from) + 3));
   if (right <= 0 || left >= scene.width) return;
-  const top = scene.theme.ruler;
+  hatch(ctx, left, right, scene.theme.ruler, scene.height, scene.theme.loss);
+}
+
+/**
+ * @param {CanvasRenderingContext2D} ctx @param {number} left @param {number} right @param {number} top
+ * @param {number} bottom @param {string} colour
+ */
+export function hatch(ctx, left, right, top, bottom, colour) {
   ctx.save();
   ctx.beginPath();
-  ctx.rect(left, top, right - left, scene.height - top);
+  ctx.rect(left, top, right - left, bottom - top);
   ctx.clip();
-  ctx.strokeStyle = scene.theme.loss;
+  ctx.strokeStyle = colour;
   ctx.globalAlpha = 0.45;
   ctx.lineWidth = 1;
   ctx.beginPath();
-  for (let start = left - scene.height; start < right; start += HATCH) {
-    ctx.moveTo(start, scene.height);
-    ctx.lineTo(start + scene.height - top, top);
+  // Phased by the page rather than by the band, so that neighbouring bands look like one.
+  for (let start = Math.floor((left - bottom) / HATCH) * HATCH; start < right; start += HATCH) {
+    ctx.moveTo(start, bottom);
+    ctx.lineTo(start + bottom - top, top);
   }
   ctx.stroke();
   ctx.restore();

@@ -5,6 +5,7 @@ import { Drawer } from './drawer.js';
 import { count, duration } from './format.js';
 import { span } from './scale.js';
 import { Strays } from './strays.js';
+import { Strip } from './strip.js';
 import { Table } from './table.js';
 import { readTheme } from './theme.js';
 import { Timeline } from './timeline.js';
@@ -24,6 +25,7 @@ export class Stage {
   timeline;
   drawer;
   strays;
+  strip;
   /** @type {Session | null} */
   #session = null;
   /** @type {number | null} */
@@ -54,6 +56,7 @@ export class Stage {
     const links = { knows: (id) => this.#session?.state.attempts.get(id) !== undefined, open: (id) => this.want(id) };
     this.drawer = new Drawer(byId('drawer'), () => this.close(), links);
     this.strays = new Strays(links);
+    this.strip = new Strip(kindById('overview', HTMLCanvasElement), this.view, () => this.#theme);
     this.#controls();
     this.#watchLooks();
   }
@@ -157,6 +160,7 @@ export class Stage {
     this.table.draw(now);
     this.timeline.draw(now);
     this.drawer.draw(this.#attempt, now);
+    this.strip.draw(state, now);
     this.strays.draw(state);
     this.#drawTools(session);
     this.#drawNothing(session);

@@ -12,6 +12,7 @@ import { OUTCOME_KEYS, outcomeOf } from './causes.js';
  * @property {string} selected
  * @property {string} accent
  * @property {string} loss
+ * @property {string} shade
  * @property {Record<string, string>} outcomes by the names of causes.js
  * @property {string} font
  * @property {number} row        height of a lane, equal to a row's of the table
@@ -41,6 +42,7 @@ export function readTheme(host) {
     selected: colour('--selected'),
     accent: colour('--accent'),
     loss: colour('--loss'),
+    shade: colour('--shade'),
     outcomes: Object.fromEntries(OUTCOME_KEYS.map((key) => [key, colour(outcomeOf(key).colour)])),
     font: `${pixels('--text-s')}px ${getComputedStyle(host).fontFamily}`,
     row: pixels('--row'),

@@ -1,7 +1,7 @@
 // The canvas: one lane per attempt, beside the table's rows and always level with them.
 
 import { outcome } from './causes.js';
-import { setText } from './dom.js';
+import { fitCanvas, setText } from './dom.js';
 import { eventName } from './facts.js';
 import { duration, endpoint, plural, processName, visible } from './format.js';
 import { listenPointers, listenWheel } from './gestures.js';
@@ -56,7 +56,7 @@ export class Timeline {
     const state = this.#context.state();
     const ctx = this.#canvas.getContext('2d');
     if (!state || !ctx) return;
-    this.#resize(ctx);
+    ({ width: this.#width, height: this.#height } = fitCanvas(this.#canvas, ctx));
     const { view, theme, live } = this.#context;
     paint(ctx, {
       width: this.#width,
@@ -71,21 +71,6 @@ export class Timeline {
       live: live(),
       begin: state.begin,
     });
-  }
-
-  /** @param {CanvasRenderingContext2D} ctx */
-  #resize(ctx) {
-    const { clientWidth, clientHeight } = this.#canvas;
-    const ratio = window.devicePixelRatio || 1;
-    const width = Math.round(clientWidth * ratio);
-    const height = Math.round(clientHeight * ratio);
-    if (this.#canvas.width !== width || this.#canvas.height !== height) {
-      this.#canvas.width = width;
-      this.#canvas.height = height;
-    }
-    ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
-    this.#width = clientWidth;
-    this.#height = clientHeight;
   }
 
   /** @param {import('./state.js').TraceState} state */

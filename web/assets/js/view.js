@@ -84,6 +84,11 @@ export class View {
     if (ms !== 0) this.set(pan(this.domain, ms), false);
   }
 
+  /** @param {number} time to have in the middle */
+  centre(time) {
+    this.pan(time - (this.domain.from + this.domain.to) / 2);
+  }
+
   /** @param {number} from @param {number} to */
   fit(from, to) {
     this.set(fit(from, to, 0.08), false);
@@ -92,7 +97,7 @@ export class View {
   /** Brings a stretch into view without changing the zoom. @param {number} from @param {number} to */
   reveal(from, to) {
     if (this.follow || (to >= this.domain.from && from <= this.domain.to)) return;
-    this.pan((from + to) / 2 - (this.domain.from + this.domain.to) / 2);
+    this.centre((from + to) / 2);
   }
 
   /** @param {boolean} follow */
