@@ -10,7 +10,7 @@ use rustix::mount::{MountFlags, mount};
 use rustix::system::{RebootCommand, reboot};
 use rustix::termios::tcdrain;
 use vm_tests::harness::{Lab, actor, kernel, netns};
-use vm_tests::runner::{self, Progress};
+use vm_tests::runner::{self, Outcome, Progress};
 use vm_tests::scenarios;
 use vm_tests::vm::protocol::{ONLY, PROBE, PROTOCOL, RESULTS, Record};
 
@@ -58,6 +58,9 @@ fn run() -> Result<()> {
         results.tell(&match progress {
             Progress::Started => Record::Start { scenario: scenario.name.to_owned() },
             Progress::Finished(outcome, took) => {
+                if let Outcome::Failed(why) = &outcome {
+                    eprintln!("guest: {}: {why}", scenario.name);
+                }
                 let milliseconds = took.as_millis().try_into().unwrap_or(u64::MAX);
                 Record::result(scenario.name, outcome, milliseconds)
             }

@@ -29,8 +29,8 @@ const SIGNS: &[(&str, &str, bool)] = &[
     ("self-detected stall", "RCU stall", false),
     ("detected stalls on CPUs", "RCU stall", false),
     ("blocked for more than", "hung task", false),
-    ("the BPF verifier", "verifier rejection", false),
-    ("Verifier output", "verifier rejection", false),
+    // The verifier ends its log so; nobody shows it unless the program was refused.
+    ("insns (limit", "verifier rejection", true),
 ];
 
 /// Everything recognised, each kind once.
@@ -76,6 +76,13 @@ mod tests {
         let found = findings("watchdog: BUG: soft lockup - CPU#0 stuck for 22s!");
         assert_eq!(found.len(), 1);
         assert!(found[0].kind == "soft lockup" && !found[0].fatal);
+    }
+
+    #[test]
+    fn a_refused_program_is_found() {
+        let log = "R1 invalid mem access 'scalar'\nprocessed 12 insns (limit 1000000) max_states_per_insn 0";
+        let found = findings(log);
+        assert!(found[0].kind == "verifier rejection" && found[0].excerpt.contains("R1 invalid"));
     }
 
     #[test]
