@@ -15,6 +15,9 @@ const DIRECTORIES: [&str; 2] = ["/run/netns", "/run/docker/netns"];
 const MAX_NAMES: usize = 4096;
 /// A number that is not known is looked for at most this often.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// Number of the initial namespace where that is fixed (NET_NS_INIT_INO in include/uapi/linux/nsfs.h, 6.18). Older
+/// kernels give out larger ones only.
+const INITIAL: u32 = 0xefff_fff9;
 /// Numbers are given out again at once: a name is believed for this long.
 const BELIEVED_FOR: Duration = Duration::from_secs(5);
 
@@ -52,9 +55,9 @@ impl Names {
         }
     }
 
-    /// True for the namespace that process 1 of the host is in.
+    /// True for the namespace that the kernel started with, which is process 1's.
     pub fn is_initial(&self, number: u32) -> bool {
-        self.initial == Some(u64::from(number))
+        number == INITIAL || self.initial == Some(u64::from(number))
     }
 
     /// The name that the namespace is bound to, as `ip netns` shows it.
@@ -134,11 +137,12 @@ mod tests {
     #[test]
     fn the_initial_namespace_is_known() {
         let mut names = Names::new();
-        // Without the right to look at process 1, no number is the initial one.
-        let expected = fs::metadata("/proc/1/ns/net").ok().map(|initial| initial.ino());
-        assert_eq!(names.is_initial(own()), expected == Some(u64::from(own())));
-        assert!(!names.is_initial(0));
+        if let Ok(initial) = fs::metadata("/proc/1/ns/net") {
+            assert!(names.is_initial(u32::try_from(initial.ino()).unwrap()));
+        }
         names.initial = Some(7);
-        assert!(names.is_initial(7));
+        for (number, is_initial) in [(7, true), (4_026_531_833, true), (4_026_531_840, false), (0, false)] {
+            assert_eq!(names.is_initial(number), is_initial, "{number}");
+        }
     }
 }

@@ -70,6 +70,7 @@ fn a_process_is_known_while_it_runs_and_after() {
     forget_check(&processes, sleeper.pid());
     let gone = processes.at(sleeper.pid(), now()).unwrap();
     assert!(Arc::ptr_eq(&alive, &gone));
+    lock(&gone.maps).read = Instant::now().checked_sub(MAPS_AGAIN_AFTER);
     assert!(!gone.maps(&[0x1234]).is_empty(), "its mappings went with it");
     assert!(Processes::numbered(true).at(sleeper.pid(), now()).is_none(), "nobody had seen it");
 }

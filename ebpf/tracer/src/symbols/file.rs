@@ -103,3 +103,18 @@ fn is_of_this_host(process: &Process, file: &Metadata) -> bool {
         && file.mode() & WRITABLE_BY_OTHERS == 0
         && fs::metadata("/usr").is_ok_and(|system| system.dev() == file.dev())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_regular_files_are_opened() {
+        let own = std::env::current_exe().unwrap();
+        assert!(open(&own, |_| true).is_some());
+        assert!(open(&own, |_| false).is_none());
+        for other in ["/dev/null", "/dev/zero", "/", "/proc/self/fd", "/nowhere"] {
+            assert!(open(Path::new(other), |_| true).is_none(), "{other}");
+        }
+    }
+}

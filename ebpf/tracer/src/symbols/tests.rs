@@ -1,6 +1,6 @@
 use std::{
     fs,
-    io::Read as _,
+    io::{ErrorKind, Read as _},
     os::unix::fs::PermissionsExt as _,
     path::Path,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
@@ -38,7 +38,17 @@ impl Helper {
     fn start(program: &Path) -> Self {
         let mut command = Command::new(program);
         command.args(["--exact", "symbols::tests::wait_as_helper", "--ignored", "--nocapture"]);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        // A child that another test has just forked may still hold the copy open for writing.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let mut child = loop {
+            match command.spawn() {
+                Err(busy) if busy.kind() == ErrorKind::ExecutableFileBusy && Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                spawned => break spawned.unwrap(),
+            }
+        };
         let (input, mut output) = (child.stdin.take(), child.stdout.take().unwrap());
         let mut said = Vec::new();
         while !String::from_utf8_lossy(&said).contains("waiting") {
