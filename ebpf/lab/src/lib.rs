@@ -38,5 +38,5 @@ pub use insn::{Insn, Insns, decode, encode};
 pub use machine::{Machine, Setup, Trap};
 pub use maps::MapError;
 pub use memory::Access;
-pub use object::{Global, Link, MapDef, Object, ObjectError, Program};
+pub use object::{Global, Link, MapDef, Object, ObjectError, Program, section};
 pub use world::{Task, World};

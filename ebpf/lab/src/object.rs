@@ -149,6 +149,12 @@ impl Program {
     }
 }
 
+/// A section's bytes, of any ELF file.
+pub fn section(elf: &[u8], name: &str) -> Option<Vec<u8>> {
+    let elf = object::File::parse(elf).ok()?;
+    Some(elf.section_by_name(name)?.data().ok()?.to_vec())
+}
+
 type Elf<'data> = ElfFile64<'data, object::LittleEndian>;
 
 struct Parser<'data> {

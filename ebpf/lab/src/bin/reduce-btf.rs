@@ -7,7 +7,6 @@ use bpf_lab::btf::{
     Btf,
     reduce::{Wanted, reduce},
 };
-use object::{Object as _, ObjectSection as _};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -15,10 +14,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err("usage: reduce-btf KERNEL WANTED.toml OUT".into());
     };
     let bytes = fs::read(kernel)?;
-    let btf = match object::File::parse(&*bytes) {
-        Ok(elf) => elf.section_by_name(".BTF").ok_or("this kernel carries no BTF")?.data()?.to_vec(),
-        Err(_) => bytes,
-    };
+    let btf = bpf_lab::section(&bytes, ".BTF").unwrap_or(bytes);
     let reduced = reduce(&Btf::parse(&btf)?, &read_wanted(&fs::read_to_string(wanted)?)?);
     fs::write(out, &reduced)?;
     println!("{out}: {} of {} bytes", reduced.len(), btf.len());

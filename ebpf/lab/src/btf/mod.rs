@@ -83,7 +83,7 @@ pub struct Btf {
 pub struct Layout<'a> {
     /// Of the whole structure.
     pub size: usize,
-    /// Each member's name, offset and size.
+    /// Each member's name, offset and size; bit fields have none.
     pub members: Vec<(&'a str, usize, usize)>,
 }
 
@@ -149,7 +149,12 @@ impl Btf {
     pub fn layout(&self, structure: &str) -> Option<Layout<'_>> {
         let it = self.get(self.find(kind::STRUCT, structure)?)?;
         let Body::Members(members) = &it.body else { return None };
-        let place = |member: &'_ Member| (member.offset as usize / 8, self.size(member.type_id));
+        let place = |member: &'_ Member| {
+            // Of structures with bit fields, the upper byte is a field's width in bits.
+            let (at, width) =
+                if it.flag { (member.offset & 0x00ff_ffff, member.offset >> 24) } else { (member.offset, 0) };
+            (at as usize / 8, if width == 0 { self.size(member.type_id) } else { 0 })
+        };
         let members = members.iter().map(|it| (it.name.as_str(), place(it).0, place(it).1)).collect();
         Some(Layout { size: it.size_or_type as usize, members })
     }

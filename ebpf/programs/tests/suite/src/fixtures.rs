@@ -72,6 +72,21 @@ impl Kernel {
         offset.unwrap_or_else(|error| panic!("{}: {error}", self.name)) as usize
     }
 
+    /// Every named member of every structure, with the offset that this package's reader gives it. The first
+    /// structure of a name counts, as it does for the tracer.
+    pub fn members(&self) -> Vec<(String, String, usize)> {
+        let structures =
+            self.sizes.types().map(|(_, it)| it).filter(|it| it.kind == bpf_lab::btf::kind::STRUCT);
+        let mut members = Vec::new();
+        for structure in structures.filter(|it| !it.name.is_empty()) {
+            let layout = self.sizes.layout(&structure.name);
+            let named = layout.into_iter().flat_map(|layout| layout.members);
+            let named = named.filter(|(member, _, is_whole)| !member.is_empty() && *is_whole > 0);
+            members.extend(named.map(|(member, at, _)| (structure.name.clone(), member.to_owned(), at)));
+        }
+        members
+    }
+
     /// How large a structure is.
     ///
     /// # Panics
