@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use serde::Serialize;
 use synscope_tracer::symbols::Frame;
 
-pub(crate) use describe::Describer;
+pub(crate) use describe::{Describer, look};
 use diagnosis::Diagnosis;
 use inquiry::Found;
 use origin::{Program, Surroundings};

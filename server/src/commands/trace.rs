@@ -4,17 +4,18 @@ use std::{
     collections::BTreeMap,
     io::{self, Write as _},
     process::ExitCode,
+    sync::Arc,
     time::Duration,
 };
 
 use serde_json::{Value, json};
-use synscope_tracer::{CounterReader, Event, Kernel, Tracer};
+use synscope_tracer::{CounterReader, Event, Kernel, Tracer, process::Processes};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     Failure,
     cli::TraceArgs,
-    event::{Describer, EventBody},
+    event::{Describer, EventBody, look},
     request::{FieldError, TraceRequest},
 };
 
@@ -71,6 +72,7 @@ async fn print_all(mut tracer: Tracer, output: &mut Output, ttl_s: Option<u64>) 
             _ = terminate.recv() => break,
             () = &mut ttl => break,
         }
+        look(&output.processes, &events);
         // Nobody reads any more (`| head`): that is an end like any other.
         match tokio::task::block_in_place(|| output.print(events.drain(..))) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
@@ -84,6 +86,7 @@ struct Output {
     json: bool,
     left: u64,
     seq: u64,
+    processes: Arc<Processes>,
     describer: Describer,
     causes: BTreeMap<&'static str, u64>,
     header_printed: bool,
@@ -91,8 +94,9 @@ struct Output {
 
 impl Output {
     fn new(kernel: Kernel, json: bool, left: u64) -> Self {
-        let (describer, causes) = (Describer::new(kernel), BTreeMap::new());
-        Self { json, left, seq: 0, describer, causes, header_printed: false }
+        let processes = Arc::new(Processes::new());
+        let (describer, causes) = (Describer::new(kernel, Arc::clone(&processes)), BTreeMap::new());
+        Self { json, left, seq: 0, processes, describer, causes, header_printed: false }
     }
 
     fn print(&mut self, events: impl Iterator<Item = Event>) -> io::Result<()> {

@@ -1,11 +1,12 @@
 //! From the tracer's event to the one that is told.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use synscope_tracer::{
     Event, EventKind, Kernel, Owner,
     cgroups::Cgroups,
-    errno_name, process,
+    errno_name,
+    process::{self, Processes},
     symbols::{Frame, Symbols},
 };
 
@@ -28,13 +29,24 @@ pub(crate) struct Describer {
     inquiry: Inquiry,
 }
 
+/// Looks at the callers of events that were just read, before anything else is done with them: a process that
+/// failed to connect may not be there for long.
+pub(crate) fn look(processes: &Processes, events: &[Event]) {
+    for event in events {
+        if let Some(owner) = event.owner {
+            processes.at(owner.pid, event.start_unix_ns);
+        }
+    }
+}
+
 impl Describer {
-    pub(crate) fn new(kernel: Kernel) -> Self {
+    /// `processes` is what [`look`] was given, as soon as an event was read.
+    pub(crate) fn new(kernel: Kernel, processes: Arc<Processes>) -> Self {
         Self {
             kernel,
             symbols: Symbols::new(),
             cgroups: Cgroups::new(),
-            origins: Origins::default(),
+            origins: Origins::new(processes),
             relations: Relations::new(),
             inquiry: Inquiry::new(),
         }
@@ -43,7 +55,6 @@ impl Describer {
     /// Everything that is known of an event, now that it is told.
     pub(crate) fn describe(&mut self, mut event: Event) -> EventBody {
         let event = &mut event;
-        // First of all: a process that failed to connect may not be there for long.
         let process = self.origins.process(event);
         let process = process.as_deref();
         let caller = event.owner.map(|owner| self.caller(&owner, process));

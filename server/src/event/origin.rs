@@ -87,13 +87,18 @@ impl From<Workload> for Surroundings {
 }
 
 /// Finds where attempts come from.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Origins {
-    processes: Processes,
+    /// Shared with whoever reads events first: a process that failed to connect may exit at once.
+    processes: Arc<Processes>,
     namespaces: Names,
 }
 
 impl Origins {
+    pub(super) fn new(processes: Arc<Processes>) -> Self {
+        Self { processes, namespaces: Names::default() }
+    }
+
     /// The process that called connect(), if anybody looked at it while it was there.
     pub(super) fn process(&self, event: &Event) -> Option<Arc<process::Process>> {
         self.processes.at(event.owner?.pid, event.start_unix_ns)

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use synscope_tracer::{Event, Kernel, Tracer};
+use synscope_tracer::{Event, Kernel, Tracer, process::Processes};
 use tokio::{
     runtime::Handle,
     sync::mpsc::{self, error::TrySendError},
@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use super::{EndReason, Progress, Trace, lock};
-use crate::event::{Describer, UnixNano};
+use crate::event::{Describer, UnixNano, look};
 
 /// Events taken from the ring buffer at once.
 const BATCH: usize = 512;
@@ -39,15 +39,22 @@ pub(super) fn start(trace: &Arc<Trace>, tracer: Tracer, kernel: Kernel) -> io::R
     let (queue, batches) = mpsc::channel(QUEUE);
     let describing = Arc::clone(trace);
     let runtime = Handle::current();
+    let processes = Arc::new(Processes::new());
+    let looking = Arc::clone(&processes);
     thread::Builder::new()
         .name("synscope-events".into())
-        .spawn(move || describe_all(&describing, kernel, &runtime, batches))?;
-    tokio::spawn(read_all(Arc::clone(trace), tracer, queue));
+        .spawn(move || describe_all(&describing, Describer::new(kernel, processes), &runtime, batches))?;
+    tokio::spawn(read_all(Arc::clone(trace), tracer, looking, queue));
     Ok(())
 }
 
 /// Reads the ring buffer until the trace is to stop, then detaches, drains and unloads.
-async fn read_all(trace: Arc<Trace>, mut tracer: Tracer, queue: mpsc::Sender<Vec<Event>>) {
+async fn read_all(
+    trace: Arc<Trace>,
+    mut tracer: Tracer,
+    processes: Arc<Processes>,
+    queue: mpsc::Sender<Vec<Event>>,
+) {
     let ttl = trace.request.ttl_s.map_or(Duration::MAX, Duration::from_secs);
     let ttl = tokio::time::sleep(ttl);
     tokio::pin!(ttl);
@@ -68,6 +75,7 @@ async fn read_all(trace: Arc<Trace>, mut tracer: Tracer, queue: mpsc::Sender<Vec
                 break;
             }
         };
+        look(&processes, &events);
         hand_over(&trace, &queue, events);
         if let Err(error) = read {
             tracing::error!(trace = trace.id, %error, "reading the ring buffer failed, the trace ends");
@@ -138,9 +146,13 @@ fn hand_over(trace: &Trace, queue: &mpsc::Sender<Vec<Event>>, events: Vec<Event>
 }
 
 /// Describes, numbers and keeps events until the reader is gone; then the trace has ended.
-fn describe_all(trace: &Trace, kernel: Kernel, runtime: &Handle, mut batches: mpsc::Receiver<Vec<Event>>) {
+fn describe_all(
+    trace: &Trace,
+    mut describer: Describer,
+    runtime: &Handle,
+    mut batches: mpsc::Receiver<Vec<Event>>,
+) {
     let _ending = Ending(trace);
-    let mut describer = Describer::new(kernel);
     let mut left = trace.request.max_events.unwrap_or(u64::MAX);
     loop {
         // The timer belongs to the runtime, so it is made within.
