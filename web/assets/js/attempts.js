@@ -21,6 +21,7 @@ import { Interner } from './intern.js';
  * @property {number} ordinal   position among all attempts seen; never changes
  * @property {'pending' | 'established' | 'failed'} state
  * @property {string | null} cause
+ * @property {number} likeness   equal for ended attempts of one outcome, peer and kind of caller; 0 while pending
  * @property {number} start     ms since the epoch, as all times here
  * @property {number | null} end
  * @property {number} latest    time of the newest event
@@ -42,6 +43,7 @@ import { Interner } from './intern.js';
 export const ATTEMPT_LIMIT = 100_000;
 /** A SYN is retried 127 times at most (tcp_syn_retries); the rest are marks of other kinds. */
 const MARK_LIMIT = 200;
+const LIKENESS_LIMIT = 20_000;
 /** Members of an event that tell of its surroundings. @type {(keyof Around)[]} */
 const AROUND = ['diagnosis', 'nat', 'twin', 'listener', 'port_history', 'other_end', 'local_drops', 'container', 'k8s', 'systemd'];
 /** @type {readonly never[]} */
@@ -65,6 +67,9 @@ export class AttemptStore {
   #head = 0;
   #limit;
   #interned = new Interner();
+  /** @type {Map<string, number>} */
+  #likenesses = new Map();
+  #alike = 0;
 
   /** @param {number} [limit] */
   constructor(limit = ATTEMPT_LIMIT) {
@@ -87,14 +92,14 @@ export class AttemptStore {
     return this.#byId.get(id);
   }
 
-  /** The attempt in a lane; lane 0 is the oldest held. @param {number} lane */
+  /** The oldest held is at 0. @param {number} lane */
   at(lane) {
     return this.#rows[this.#head + lane];
   }
 
-  /** @param {Attempt} attempt */
-  laneOf(attempt) {
-    return attempt.ordinal - this.dropped;
+  /** All that are held, oldest first. */
+  list() {
+    return /** @type {Attempt[]} */ (this.#rows.slice(this.#head));
   }
 
   /** Takes an event in, if it belongs to an attempt. @param {TraceEvent} event */
@@ -126,7 +131,7 @@ export class AttemptStore {
     const start = connect.start_unix_nano ? millis(connect.start_unix_nano) : time - (connect.duration_ms ?? 0);
     /** @type {Attempt} */
     const attempt = {
-      id, start, end: null, latest: time, state: 'pending', cause: null, lastSeq: event.seq,
+      id, start, end: null, latest: time, state: 'pending', cause: null, likeness: 0, lastSeq: event.seq,
       ordinal: this.dropped + this.#byId.size,
       retransmits: [], synRetransmits: 0, marks: [], marksDropped: 0, uncertain: false,
       network: {}, process: undefined, around: {}, error: undefined, connect: {}, userStack: NO_FRAMES,
@@ -200,7 +205,20 @@ export class AttemptStore {
       attempt.end = time;
       attempt.cause = attempt.state === 'failed' ? (event.tcp?.connect?.cause ?? 'other') : null;
       attempt.error = event.error?.type;
+      attempt.likeness = this.#likeness(attempt);
     }
+  }
+
+  /** @param {Attempt} attempt */
+  #likeness({ cause, state, network, process }) {
+    const common = JSON.stringify([cause ?? state, network.peer, process?.comm, process?.netns]);
+    const known = this.#likenesses.get(common);
+    if (known !== undefined) return known;
+    // Forgetting splits a storm in two, and keeps a scan of all ports from filling the memory.
+    if (this.#likenesses.size >= LIKENESS_LIMIT) this.#likenesses.clear();
+    this.#alike += 1;
+    this.#likenesses.set(common, this.#alike);
+    return this.#alike;
   }
 
   /** @param {Attempt} attempt @param {number} change */

@@ -7,6 +7,8 @@
  * @property {(x: number, y: number) => void} hover
  * @property {() => void} leave
  * @property {(x: number, y: number) => void} tap
+ * @property {(from: number, to: number) => void} select
+ * @property {(y: number, shift: boolean) => boolean} selects whether a drag from there selects rather than pans
  * @property {() => boolean} enabled
  */
 
@@ -51,6 +53,8 @@ class Pointers {
   /** @type {Map<number, { x: number, y: number }>} */
   #down = new Map();
   #moved = 0;
+  /** Where a selection began. @type {number | null} */
+  #from = null;
   #element;
   #handlers;
 
@@ -68,8 +72,10 @@ class Pointers {
   /** @param {PointerEvent} event */
   #press(event) {
     if (event.button !== 0 || !this.#handlers.enabled()) return;
+    const at = local(this.#element, event);
     if (this.#down.size === 0) this.#moved = 0;
-    this.#down.set(event.pointerId, local(this.#element, event));
+    this.#from = this.#handlers.selects(at.y, event.shiftKey) ? at.x : null;
+    this.#down.set(event.pointerId, at);
   }
 
   /** @param {PointerEvent} event */
@@ -88,6 +94,7 @@ class Pointers {
     this.#element.classList.add('dragging');
     const other = [...this.#down].find(([id]) => id !== event.pointerId)?.[1];
     if (other) this.#pinch(before, at, other);
+    else if (this.#from !== null) this.#handlers.select(this.#from, at.x);
     else this.#handlers.pan(at.x - before.x, at.y - before.y);
     this.#down.set(event.pointerId, at);
   }

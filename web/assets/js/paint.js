@@ -2,6 +2,7 @@
 
 import { outcomeKey, outcomeOf } from './causes.js';
 import { clock, duration } from './format.js';
+import { isHead, keyOf } from './rows.js';
 import { span, tickDigits, ticks, toPixel } from './scale.js';
 
 /**
@@ -12,10 +13,11 @@ import { span, tickDigits, ticks, toPixel } from './scale.js';
  * @property {number} height
  * @property {import('./scale.js').Domain} domain
  * @property {import('./theme.js').Theme} theme
- * @property {{ attempt: Attempt, y: number }[]} lanes those in sight
+ * @property {{ row: import('./rows.js').Row, y: number }[]} lanes those in sight
  * @property {readonly import('./state.js').Loss[]} losses
- * @property {number | null} selected
- * @property {number | null} hovered
+ * @property {string | number | null} selected
+ * @property {string | number | null} hovered
+ * @property {import('./scale.js').Domain | null} band a stretch chosen by dragging
  * @property {number} now
  * @property {boolean} live
  * @property {number} begin  when the trace began
@@ -24,6 +26,8 @@ import { span, tickDigits, ticks, toPixel } from './scale.js';
 const TICK_SPACING = 90;
 const GLYPH = 12;
 const HATCH = 6;
+/** Pixels of a bar in a group's lane, with the space after it. */
+const COLUMN = 3;
 /** Room that the interval between two SYNs needs to be written between their ticks. */
 const INTERVAL_ROOM = 52;
 
@@ -49,10 +53,14 @@ export function paint(ctx, scene) {
   ctx.beginPath();
   ctx.rect(0, scene.theme.ruler, scene.width, scene.height - scene.theme.ruler);
   ctx.clip();
-  for (const lane of scene.lanes) drawLane(ctx, scene, lane);
+  for (const { row, y } of scene.lanes) {
+    if (isHead(row)) density(ctx, scene, row, y);
+    else drawLane(ctx, scene, row, y);
+  }
   ctx.restore();
   ruler(ctx, scene, grid);
   if (scene.live) nowLine(ctx, scene);
+  if (scene.band) bandOver(ctx, scene, scene.band);
 }
 
 /** @param {Scene} scene @param {number} time */
@@ -68,11 +76,11 @@ function untraced(ctx, scene) {
   ctx.fillRect(0, scene.theme.ruler, edge, scene.height);
 }
 
-/** @param {CanvasRenderingContext2D} ctx @param {Scene} scene @param {{ attempt: Attempt, y: number }} lane */
-function background(ctx, scene, { attempt, y }) {
+/** @param {CanvasRenderingContext2D} ctx @param {Scene} scene @param {{ row: import('./rows.js').Row, y: number }} lane */
+function background(ctx, scene, { row, y }) {
   const { theme } = scene;
-  if (attempt.ordinal === scene.selected) ctx.fillStyle = theme.selected;
-  else if (attempt.ordinal === scene.hovered) ctx.fillStyle = theme.hover;
+  if (keyOf(row) === scene.selected) ctx.fillStyle = theme.selected;
+  else if (keyOf(row) === scene.hovered) ctx.fillStyle = theme.hover;
   else ctx.fillStyle = 'transparent';
   ctx.fillRect(0, y, scene.width, theme.row);
   ctx.fillStyle = theme.line;
@@ -117,8 +125,43 @@ export function hatch(ctx, left, right, top, bottom, colour) {
   ctx.restore();
 }
 
-/** @param {CanvasRenderingContext2D} ctx @param {Scene} scene @param {{ attempt: Attempt, y: number }} lane */
-function drawLane(ctx, scene, { attempt, y }) {
+/**
+ * How many attempts of a group or a storm began when.
+ * @param {CanvasRenderingContext2D} ctx @param {Scene} scene @param {import('./rows.js').Head} head @param {number} y
+ */
+function density(ctx, scene, head, y) {
+  const { theme, width } = scene;
+  const columns = new Uint32Array(Math.ceil(width / COLUMN) + 1);
+  let most = 0;
+  for (const attempt of head.attempts) {
+    const column = Math.floor(x(scene, attempt.start) / COLUMN);
+    if (column >= 0 && column < columns.length) most = Math.max(most, ++columns[column]);
+  }
+  const bottom = Math.round(y + theme.barTop + theme.bar) + 2;
+  ctx.fillStyle = head.kind === 'storm' ? theme.outcomes[outcomeKey(head.attempts[0])] : theme.faint;
+  columns.forEach((number, column) => {
+    const tall = (theme.bar + 4) * Math.sqrt(number / most);
+    if (number > 0) ctx.fillRect(column * COLUMN, bottom - tall, COLUMN - 1, tall);
+  });
+}
+
+/** @param {CanvasRenderingContext2D} ctx @param {Scene} scene @param {import('./scale.js').Domain} band */
+function bandOver(ctx, scene, band) {
+  const left = x(scene, band.from);
+  const wide = x(scene, band.to) - left;
+  ctx.fillStyle = scene.theme.accent;
+  ctx.globalAlpha = 0.14;
+  ctx.fillRect(left, 0, wide, scene.height);
+  ctx.globalAlpha = 1;
+  ctx.strokeStyle = scene.theme.accent;
+  ctx.strokeRect(left, 0.5, wide, scene.height - 1);
+  ctx.fillStyle = scene.theme.ink;
+  ctx.textAlign = 'center';
+  ctx.fillText(duration(span(band)), left + wide / 2, scene.theme.ruler + 12);
+}
+
+/** @param {CanvasRenderingContext2D} ctx @param {Scene} scene @param {Attempt} attempt @param {number} y */
+function drawLane(ctx, scene, attempt, y) {
   const key = outcomeKey(attempt);
   const colour = scene.theme.outcomes[key];
   const middle = Math.round(y + scene.theme.barTop + scene.theme.bar / 2);

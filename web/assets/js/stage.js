@@ -1,9 +1,11 @@
 // The view of one trace: table, timeline and drawer over one session, drawn together frame by frame.
 
+import { ArrangePanel } from './arrange.js';
 import { byId, kindById, setText } from './dom.js';
 import { Drawer } from './drawer.js';
 import { count, duration } from './format.js';
 import { span } from './scale.js';
+import { Rows, isHead } from './rows.js';
 import { Strays } from './strays.js';
 import { Strip } from './strip.js';
 import { Table } from './table.js';
@@ -21,6 +23,7 @@ const ZOOM_STEP = 0.7;
 
 export class Stage {
   view;
+  rows = new Rows();
   table;
   timeline;
   drawer;
@@ -30,6 +33,8 @@ export class Stage {
   #session = null;
   /** @type {number | null} */
   #wanted = null;
+  /** @type {ArrangePanel | undefined} */
+  arrange;
   #element = byId('stage');
   #list = byId('list');
   #theme;
@@ -45,12 +50,12 @@ export class Stage {
     this.#selected = selected;
     this.view = new View(request);
     this.#theme = readTheme(this.#element);
-    const shared = { state: () => this.#session?.state ?? null, theme: () => this.#theme };
+    const shared = { view: this.view, rows: this.rows, theme: () => this.#theme };
     this.table = new Table(this.#list, byId('rows'), {
-      ...shared, view: this.view, scrolled: request, open: (attempt, byKeyboard) => this.open(attempt, byKeyboard),
+      ...shared, changed: request, open: (attempt, byKeyboard) => this.open(attempt, byKeyboard),
     });
     this.timeline = new Timeline(kindById('timeline', HTMLCanvasElement), byId('tooltip'), {
-      ...shared, view: this.view, list: this.#list, live: () => this.#session?.fresh ?? false, open: (attempt) => this.open(attempt, false),
+      ...shared, list: this.#list, state: () => this.#session?.state ?? null, live: () => this.#session?.fresh ?? false, open: (row) => this.#tapped(row),
     });
     /** @type {import('./dom.js').Links} */
     const links = { knows: (id) => this.#session?.state.attempts.get(id) !== undefined, open: (id) => this.want(id) };
@@ -81,7 +86,18 @@ export class Stage {
 
   get #attempt() {
     const { attempts } = this.#session?.state ?? {};
-    return attempts && this.view.selected !== null ? attempts.at(this.view.selected - attempts.dropped) ?? null : null;
+    const { selected } = this.view;
+    return attempts && typeof selected === 'number' ? attempts.at(selected - attempts.dropped) ?? null : null;
+  }
+
+  /** @param {import('./rows.js').Row} row */
+  #tapped(row) {
+    if (!isHead(row)) {
+      this.open(row, false);
+      return;
+    }
+    this.rows.toggle(row.key);
+    this.#request();
   }
 
   /** @param {Attempt} attempt @param {boolean} byKeyboard then the focus moves into the drawer */
@@ -92,26 +108,42 @@ export class Stage {
     this.view.reveal(attempt.start, attempt.end ?? this.#now);
     this.#selected(attempt);
     this.drawer.draw(attempt, this.#now);
-    this.table.show(state.attempts.laneOf(attempt));
+    this.rows.reveal(attempt);
+    this.table.show(this.rows.indexOf(attempt.ordinal));
     if (byKeyboard) this.drawer.focus();
   }
 
+  /** Backs out of one thing: the chosen stretch, then the details. */
+  back() {
+    if (this.view.band) this.view.choose(null);
+    else this.close();
+  }
+
   close() {
-    const ordinal = this.view.selected;
+    const key = this.view.selected;
     this.view.select(null);
     this.#selected(null);
     this.drawer.draw(null, 0);
-    if (ordinal !== null) this.table.focus(ordinal);
+    if (key !== null) this.table.focus(key);
   }
 
-  /** @param {number} steps */
-  walk(steps) {
-    const state = this.#session?.state;
-    if (!state) return;
-    const attempt = this.#attempt;
-    this.table.walk(attempt ? state.attempts.laneOf(attempt) + steps : state.attempts.size - 1);
+  /** To a row further on; with `attempts`, past the lines of groups and storms. @param {number} step @param {boolean} [attempts] */
+  walk(step, attempts = false) {
+    const { rows } = this;
+    const from = rows.indexOf(this.view.selected);
+    let index = from < 0 ? rows.size - 1 : from + step;
+    while (attempts && rows.at(index) && isHead(rows.at(index))) index += step;
+    if (attempts && !rows.at(index)) return;
+    this.table.walk(index);
     const reached = this.#attempt;
     if (reached) this.open(reached, false);
+    else this.drawer.draw(null, 0);
+  }
+
+  pin() {
+    if (this.view.selected === null) return;
+    this.rows.pin(this.view.selected);
+    this.#request();
   }
 
   fit() {
@@ -119,7 +151,11 @@ export class Stage {
     if (!state) return;
     const attempt = this.#attempt;
     const now = this.#now;
-    if (attempt) this.view.fit(attempt.start, attempt.end ?? now);
+    const { band } = this.view;
+    if (band) {
+      this.view.choose(null);
+      this.view.fit(band.from, band.to);
+    } else if (attempt) this.view.fit(attempt.start, attempt.end ?? now);
     else if (state.attempts.size > 0) this.view.fit(state.attempts.earliest, Math.max(state.attempts.latest, this.#session?.live ? now : 0));
   }
 
@@ -138,9 +174,11 @@ export class Stage {
       w: () => this.timeline.zoomCentre(ZOOM_STEP), s: () => this.timeline.zoomCentre(1 / ZOOM_STEP),
       '+': () => this.timeline.zoomCentre(ZOOM_STEP), '-': () => this.timeline.zoomCentre(1 / ZOOM_STEP),
       f: () => this.fit(), l: () => this.follow(),
-      '.': () => this.walk(1), ',': () => this.walk(-1), ArrowDown: () => this.walk(1), ArrowUp: () => this.walk(-1),
+      '.': () => this.walk(1, true), ',': () => this.walk(-1, true), p: () => this.pin(),
+      '/': () => byId('filter').focus(),
+      ArrowDown: () => this.walk(1), ArrowUp: () => this.walk(-1),
       '?': () => kindById('help', HTMLDialogElement).showModal(),
-      Escape: () => this.close(),
+      Escape: () => this.back(),
     };
   }
 
@@ -153,6 +191,7 @@ export class Stage {
     if (!session) return null;
     const { state } = session;
     const now = session.horizon(Date.now());
+    this.rows.update(state.attempts, now);
     this.#adopt(state);
     this.view.place(state.attempts.earliest, now, session.live);
     if (!session.live && this.view.follow) this.view.follow = false;
@@ -180,6 +219,7 @@ export class Stage {
   }
 
   #controls() {
+    this.arrange = new ArrangePanel(this.rows, () => this.#request());
     byId('follow').addEventListener('click', () => this.follow());
     byId('zoom-in').addEventListener('click', () => this.timeline.zoomCentre(ZOOM_STEP));
     byId('zoom-out').addEventListener('click', () => this.timeline.zoomCentre(1 / ZOOM_STEP));
@@ -211,8 +251,9 @@ export class Stage {
   /** @param {Session} session */
   #drawNothing({ state, live, connection }) {
     const element = byId('nothing');
-    element.hidden = state.attempts.size > 0;
-    if (!element.hidden) setText(element, nothingWords(state.counters, live, connection.phase));
+    element.hidden = this.rows.size > 0;
+    if (this.rows.hidden > 0) setText(element, `The filter hides all ${count(this.rows.hidden)} attempts.`);
+    else if (!element.hidden) setText(element, nothingWords(state.counters, live, connection.phase));
   }
 }
 

@@ -1,29 +1,19 @@
 // The list of attempts: a real table of which only the rows in sight exist.
 
-import { outcome, outcomeKey } from './causes.js';
-import { drawGlyph, el, glyph, setAttribute, setText } from './dom.js';
-import { clock, duration, endpoint, processName } from './format.js';
+import { el, setAttribute } from './dom.js';
+import { createRow } from './row.js';
+import { isHead, keyOf } from './rows.js';
 
 /**
  * @typedef {import('./attempts.js').Attempt} Attempt
- *
- * @typedef {object} Row
- * @property {HTMLTableRowElement} row
- * @property {HTMLElement} time
- * @property {SVGElement} glyph
- * @property {HTMLElement} label
- * @property {HTMLElement} peer
- * @property {HTMLElement} process
- * @property {HTMLElement} pid
- * @property {HTMLElement} syn
- * @property {HTMLElement} took
+ * @typedef {import('./rows.js').Row} Row
  *
  * @typedef {object} Context
  * @property {import('./view.js').View} view
- * @property {() => import('./state.js').TraceState | null} state
+ * @property {import('./rows.js').Rows} rows
  * @property {() => import('./theme.js').Theme} theme
  * @property {(attempt: Attempt, byKeyboard: boolean) => void} open
- * @property {() => void} scrolled
+ * @property {() => void} changed asks for a frame
  */
 
 /** Rows beyond the edges, so that a fast scroll does not show holes. */
@@ -37,9 +27,11 @@ export class Table {
   #context;
   #above = spacer();
   #below = spacer();
-  /** By ordinal. @type {Map<number, Row>} */
-  #rows = new Map();
-  #dropped = 0;
+  /** @type {Map<string | number, import('./row.js').Drawn>} */
+  #drawn = new Map();
+  /** What stands at the top while rows come and go above it. @type {{ key: string | number, index: number } | null} */
+  #anchor = null;
+  #version = 0;
   #now = 0;
 
   /** @param {HTMLElement} list @param {HTMLElement} body @param {Context} context */
@@ -49,9 +41,9 @@ export class Table {
     this.#context = context;
     body.append(this.#above, this.#below);
     list.addEventListener('scroll', () => this.#scrolled(), { passive: true });
-    body.addEventListener('click', (event) => this.#at(event, (attempt) => context.open(attempt, false)));
+    body.addEventListener('click', (event) => this.#click(event));
     body.addEventListener('keydown', (event) => this.#key(event));
-    body.addEventListener('pointerover', (event) => this.#at(event, (attempt) => context.view.hover(attempt.ordinal)));
+    body.addEventListener('pointerover', (event) => this.#at(event, (row) => context.view.hover(keyOf(row))));
     body.addEventListener('pointerleave', () => context.view.hover(null));
   }
 
@@ -63,71 +55,79 @@ export class Table {
   }
 
   clear() {
-    for (const { row } of this.#rows.values()) row.remove();
-    this.#rows.clear();
-    this.#dropped = 0;
+    for (const { row } of this.#drawn.values()) row.remove();
+    this.#drawn.clear();
+    this.#anchor = null;
     this.stick = true;
   }
 
   /** @param {number} now */
   draw(now) {
-    const state = this.#context.state();
-    if (!state) return;
     this.#now = now;
-    const { attempts } = state;
+    const { rows } = this.#context;
     const { row: height } = this.#context.theme();
-    this.#keepPlace(attempts.dropped, height);
+    this.#keepPlace(height);
     const room = this.#room;
-    const total = attempts.size * height;
+    const total = rows.size * height;
     const end = Math.max(0, total - room);
     const top = this.stick ? end : this.#list.scrollTop;
-    const first = Math.max(0, Math.floor(top / height) - SPARE);
-    const last = Math.min(attempts.size, Math.ceil((top + room) / height) + SPARE);
+    const first = Math.max(0, Math.min(rows.size, Math.floor(top / height) - SPARE));
+    const last = Math.min(rows.size, Math.ceil((top + room) / height) + SPARE);
     setHeight(this.#above, first * height);
     setHeight(this.#below, total - last * height);
-    this.#discard(first + attempts.dropped, last + attempts.dropped);
-    setAttribute(/** @type {Element} */ (this.#body.parentElement), 'aria-rowcount', String(attempts.size + 1));
+    this.#discard(first, last);
+    setAttribute(/** @type {Element} */ (this.#body.parentElement), 'aria-rowcount', String(rows.size + 1));
     /** @type {Element} */
     let previous = this.#above;
-    for (let lane = first; lane < last; lane += 1) {
-      const attempt = attempts.at(lane);
-      if (attempt) previous = this.#place(attempt, lane, previous, now);
-    }
+    for (let index = first; index < last; index += 1) previous = this.#place(rows.at(index), index, previous, now);
     if (this.stick && this.#list.scrollTop < end) this.#list.scrollTop = end;
+    this.#mark(height);
   }
 
-  /** Moves the selection to a lane and the focus with it. @param {number} lane */
-  walk(lane) {
-    const state = this.#context.state();
-    if (!state || state.attempts.size === 0) return;
-    const bounded = Math.max(0, Math.min(state.attempts.size - 1, lane));
-    const attempt = /** @type {Attempt} */ (state.attempts.at(bounded));
+  /** Moves the selection to a row and the focus with it. @param {number} index */
+  walk(index) {
+    const { rows, view } = this.#context;
+    if (rows.size === 0) return;
+    const bounded = Math.max(0, Math.min(rows.size - 1, index));
+    const key = keyOf(rows.at(bounded));
     this.show(bounded);
-    this.#context.view.select(attempt.ordinal);
+    view.select(key);
     // The row must exist before it can take the focus.
     this.draw(this.#now);
-    this.#rows.get(attempt.ordinal)?.row.focus({ preventScroll: true });
+    this.focus(key);
   }
 
-  /** Scrolls as little as brings a lane into sight. @param {number} lane */
-  show(lane) {
+  /** Scrolls as little as brings a row into sight. @param {number} index */
+  show(index) {
+    if (index < 0) return;
     const { row } = this.#context.theme();
     const room = this.#room;
     this.stick = false;
-    if (lane * row < this.#list.scrollTop) this.#list.scrollTop = lane * row;
-    else if ((lane + 1) * row > this.#list.scrollTop + room) this.#list.scrollTop = (lane + 1) * row - room;
+    if (index * row < this.#list.scrollTop) this.#list.scrollTop = index * row;
+    else if ((index + 1) * row > this.#list.scrollTop + room) this.#list.scrollTop = (index + 1) * row - room;
+    this.#mark(row);
   }
 
-  /** @param {number} ordinal */
-  focus(ordinal) {
-    this.#rows.get(ordinal)?.row.focus({ preventScroll: true });
+  /** @param {string | number} key */
+  focus(key) {
+    this.#drawn.get(key)?.row.focus({ preventScroll: true });
   }
 
-  /** When the oldest are dropped, what is being read stays where it is. @param {number} dropped @param {number} height */
-  #keepPlace(dropped, height) {
-    const moved = dropped - this.#dropped;
-    this.#dropped = dropped;
-    if (moved > 0 && !this.stick) this.#list.scrollTop -= moved * height;
+  /** When rows above come or go, what is being read stays where it is. @param {number} height */
+  #keepPlace(height) {
+    const { rows } = this.#context;
+    if (rows.version === this.#version) return;
+    this.#version = rows.version;
+    if (!this.#anchor || this.stick) return;
+    const index = rows.indexOf(this.#anchor.key);
+    if (index >= 0 && index !== this.#anchor.index) this.#list.scrollTop += (index - this.#anchor.index) * height;
+  }
+
+  /** @param {number} height */
+  #mark(height) {
+    const index = Math.floor(this.#list.scrollTop / height);
+    const row = this.#context.rows.at(index);
+    this.#anchor = row ? { key: keyOf(row), index } : null;
   }
 
   /** Height that rows are seen in: the head covers the rest. */
@@ -141,104 +141,81 @@ export class Table {
     const { row } = this.#context.theme();
     const hidden = this.#list.scrollHeight - this.#list.scrollTop - this.#list.clientHeight;
     this.stick = hidden < row / 2;
-    this.#context.scrolled();
+    this.#mark(row);
+    this.#context.changed();
   }
 
-  /** @param {number} first @param {number} last ordinals */
+  /** @param {number} first @param {number} last */
   #discard(first, last) {
-    for (const [ordinal, { row }] of this.#rows) {
-      if (ordinal >= first && ordinal < last) continue;
+    const { rows } = this.#context;
+    const kept = new Set();
+    for (let index = first; index < last; index += 1) kept.add(keyOf(rows.at(index)));
+    for (const [key, { row }] of this.#drawn) {
+      if (kept.has(key)) continue;
       row.remove();
-      this.#rows.delete(ordinal);
+      this.#drawn.delete(key);
     }
   }
 
-  /** @param {Attempt} attempt @param {number} lane @param {Element} previous @param {number} now */
-  #place(attempt, lane, previous, now) {
-    let row = this.#rows.get(attempt.ordinal);
-    if (!row) {
-      row = createRow(attempt.ordinal);
-      this.#rows.set(attempt.ordinal, row);
+  /** @param {Row} row @param {number} index @param {Element} previous @param {number} now */
+  #place(row, index, previous, now) {
+    const key = keyOf(row);
+    let drawn = this.#drawn.get(key);
+    if (!drawn) {
+      drawn = createRow(row);
+      this.#drawn.set(key, drawn);
     }
+    const element = drawn.row;
     // Moving a row that is in its place already would take the focus from it.
-    if (previous.nextElementSibling !== row.row) previous.after(row.row);
-    fill(row, attempt, now);
+    if (previous.nextElementSibling !== element) previous.after(element);
+    drawn.fill(row, now);
     const { view } = this.#context;
-    const selected = view.selected === attempt.ordinal;
-    setAttribute(row.row, 'aria-rowindex', String(lane + 2));
-    setAttribute(row.row, 'aria-selected', String(selected));
-    row.row.classList.toggle('hovered', view.hovered === attempt.ordinal);
-    row.row.tabIndex = selected || (view.selected === null && lane === 0) ? 0 : -1;
-    return row.row;
+    const selected = view.selected === key;
+    element.dataset.index = String(index);
+    setAttribute(element, 'aria-rowindex', String(index + 2));
+    setAttribute(element, 'aria-selected', String(selected));
+    element.classList.toggle('hovered', view.hovered === key);
+    element.tabIndex = selected || (view.selected === null && index === 0) ? 0 : -1;
+    return element;
   }
 
-  /** @param {Event} event @param {(attempt: Attempt) => void} then */
+  /** @param {Event} event @param {(row: Row, index: number) => void} then */
   #at(event, then) {
-    const row = event.target instanceof Element ? event.target.closest('tr') : null;
-    const state = this.#context.state();
-    if (!row?.dataset.ordinal || !state) return;
-    const attempt = state.attempts.at(Number(row.dataset.ordinal) - state.attempts.dropped);
-    if (attempt) then(attempt);
+    const element = event.target instanceof Element ? event.target.closest('tr') : null;
+    const index = Number(element?.dataset.index ?? -1);
+    const row = this.#context.rows.at(index);
+    if (row) then(row, index);
+  }
+
+  /** @param {MouseEvent} event */
+  #click(event) {
+    const wanted = event.target instanceof Element ? event.target.closest('button')?.dataset.do : undefined;
+    this.#at(event, (row) => {
+      if (!isHead(row)) this.#context.open(row, false);
+      else if (wanted === 'pin') this.#context.rows.pin(row.key);
+      else this.#context.rows.toggle(row.key);
+      this.#context.changed();
+    });
   }
 
   /** @param {KeyboardEvent} event */
   #key(event) {
-    const state = this.#context.state();
-    if (!state || event.ctrlKey || event.metaKey || event.altKey) return;
-    this.#at(event, (attempt) => {
-      const lane = state.attempts.laneOf(attempt);
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    this.#at(event, (row, index) => {
       const page = Math.max(1, Math.floor(this.#list.clientHeight / this.#context.theme().row) - 2);
       const target = {
-        ArrowDown: lane + 1, ArrowUp: lane - 1, PageDown: lane + page, PageUp: lane - page,
-        Home: 0, End: state.attempts.size - 1,
+        ArrowDown: index + 1, ArrowUp: index - 1, PageDown: index + page, PageUp: index - page,
+        Home: 0, End: this.#context.rows.size - 1,
       }[event.key];
       if (target !== undefined) this.walk(target);
-      else if (event.key === 'Enter' || event.key === ' ') this.#context.open(attempt, true);
-      else return;
+      else if (event.key !== 'Enter' && event.key !== ' ') return;
+      else if (isHead(row)) this.#context.rows.toggle(row.key);
+      else this.#context.open(row, true);
+      this.#context.changed();
       event.preventDefault();
       event.stopPropagation();
     });
   }
-}
-
-/** @param {number} ordinal @returns {Row} */
-function createRow(ordinal) {
-  const cell = (/** @type {string} */ name, /** @type {(Node | string)[]} */ ...children) =>
-    el('td', { role: 'gridcell', class: `c-${name}` }, ...children);
-  const symbol = glyph(outcome({ cause: null, state: 'pending' }), 'pending');
-  const label = el('span');
-  const process = el('span', { class: 'comm' });
-  const pid = el('span', { class: 'pid' });
-  const cells = {
-    time: cell('time'), outcome: cell('outcome', symbol, label), peer: cell('peer'),
-    process: cell('process', process, ' ', pid), syn: cell('syn'), took: cell('took'),
-  };
-  const row = el('tr', { role: 'row', 'data-ordinal': String(ordinal) }, ...Object.values(cells));
-  return { row, glyph: symbol, label, process, pid, ...{ time: cells.time, peer: cells.peer, syn: cells.syn, took: cells.took } };
-}
-
-/** @param {Row} row @param {Attempt} attempt @param {number} now */
-function fill(row, attempt, now) {
-  const how = outcome(attempt);
-  const key = outcomeKey(attempt);
-  setAttribute(row.row, 'data-outcome', key);
-  setText(row.time, clock(attempt.start));
-  drawGlyph(row.glyph, how, key);
-  setText(row.label, attempt.uncertain ? 'unknown' : how.label);
-  const peer = endpoint(attempt.network.peer);
-  setText(row.peer, peer);
-  setAttribute(row.peer, 'title', peer);
-  setText(row.process, processName(attempt.process));
-  setText(row.pid, attempt.process ? String(attempt.process.pid) : '');
-  setText(row.syn, attempt.synRetransmits === 0 ? '' : `×${attempt.synRetransmits}`);
-  setText(row.took, took(attempt, now));
-}
-
-/** @param {Attempt} attempt @param {number} now */
-function took(attempt, now) {
-  if (attempt.end !== null) return duration(attempt.end - attempt.start);
-  // Still counting: hundredths would only flicker.
-  return `${(Math.max(0, now - attempt.start) / 1000).toFixed(1)} s`;
 }
 
 function spacer() {

@@ -6,6 +6,7 @@ import { eventName } from './facts.js';
 import { duration, endpoint, plural, processName, visible } from './format.js';
 import { listenPointers, listenWheel } from './gestures.js';
 import { paint } from './paint.js';
+import { isHead, keyOf } from './rows.js';
 import { span, toPixel, toTime } from './scale.js';
 
 /**
@@ -17,7 +18,8 @@ import { span, toPixel, toTime } from './scale.js';
  * @property {() => import('./theme.js').Theme} theme
  * @property {() => boolean} live
  * @property {HTMLElement} list   scrolls; its rows are the lanes
- * @property {(attempt: Attempt) => void} open
+ * @property {import('./rows.js').Rows} rows
+ * @property {(row: import('./rows.js').Row) => void} open
  */
 
 /** Within so many pixels of a tick, the tick is meant. */
@@ -63,25 +65,25 @@ export class Timeline {
       height: this.#height,
       domain: view.domain,
       theme: theme(),
-      lanes: this.#lanes(state),
+      lanes: this.#lanes(),
       losses: state.losses,
       selected: view.selected,
       hovered: view.hovered,
+      band: view.band,
       now,
       live: live(),
       begin: state.begin,
     });
   }
 
-  /** @param {import('./state.js').TraceState} state */
-  #lanes(state) {
+  #lanes() {
+    const { list, rows } = this.#context;
     const { row, ruler } = this.#context.theme();
-    const scrolled = this.#context.list.scrollTop;
+    const scrolled = list.scrollTop;
     const lanes = [];
-    const last = Math.min(state.attempts.size, Math.ceil((scrolled + this.#height - ruler) / row));
-    for (let lane = Math.floor(scrolled / row); lane < last; lane += 1) {
-      const attempt = state.attempts.at(lane);
-      if (attempt) lanes.push({ attempt, y: ruler + lane * row - scrolled });
+    const last = Math.min(rows.size, Math.ceil((scrolled + this.#height - ruler) / row));
+    for (let index = Math.floor(scrolled / row); index < last; index += 1) {
+      lanes.push({ row: rows.at(index), y: ruler + index * row - scrolled });
     }
     return lanes;
   }
@@ -98,13 +100,18 @@ export class Timeline {
         view.pan(-dx * this.msPerPixel);
         if (vertical) list.scrollTop -= dy;
       },
+      select: (from, to) => {
+        const [first, last] = [from, to].sort((a, b) => a - b).map((x) => toTime(view.domain, this.#width, x));
+        view.choose({ from: first, to: last });
+      },
+      selects: (y, shift) => vertical && (shift || y < this.#context.theme().ruler),
       zoom: (factor, x) => view.zoom(factor, toTime(view.domain, this.#width, x)),
       hover: (x, y) => this.#hover(x, y + top()),
       leave: () => this.#leave(),
       tap: (_, y) => {
-        const attempt = this.#attemptAt(y + top());
+        const row = this.#rowAt(y + top());
         // A tap on a row is the row's own click.
-        if (attempt && vertical) this.#context.open(attempt);
+        if (row && vertical) this.#context.open(row);
       },
     };
     listenPointers(element, handlers);
@@ -112,10 +119,9 @@ export class Timeline {
   }
 
   /** @param {number} y */
-  #attemptAt(y) {
+  #rowAt(y) {
     const { row, ruler } = this.#context.theme();
-    if (y < ruler) return undefined;
-    return this.#context.state()?.attempts.at(Math.floor((y - ruler + this.#context.list.scrollTop) / row));
+    return y < ruler ? undefined : this.#context.rows.at(Math.floor((y - ruler + this.#context.list.scrollTop) / row));
   }
 
   #leave() {
@@ -125,13 +131,13 @@ export class Timeline {
 
   /** @param {number} x @param {number} y */
   #hover(x, y) {
-    const attempt = this.#attemptAt(y);
-    if (!attempt) {
+    const row = this.#rowAt(y);
+    if (!row) {
       this.#leave();
       return;
     }
-    this.#context.view.hover(attempt.ordinal);
-    setText(this.#tooltip, this.#describe(attempt, x));
+    this.#context.view.hover(keyOf(row));
+    setText(this.#tooltip, isHead(row) ? row.label : this.#describe(row, x));
     this.#tooltip.hidden = false;
     const stage = /** @type {HTMLElement} */ (this.#tooltip.offsetParent);
     const inStage = this.#canvas.getBoundingClientRect().left - stage.getBoundingClientRect().left + x;

@@ -16,10 +16,12 @@ export class View {
   domain = { from: 0, to: FIRST_SPAN };
   /** The right edge moves with the time. */
   follow = true;
-  /** Ordinal of the selected attempt's row, and of the one under the pointer. @type {number | null} */
+  /** Key of the selected row (an attempt's is its ordinal), and of the one under the pointer. @type {string | number | null} */
   selected = null;
-  /** @type {number | null} */
+  /** @type {string | number | null} */
   hovered = null;
+  /** A stretch chosen by dragging. @type {Domain | null} */
+  band = null;
   #placed = false;
   #changed;
 
@@ -34,6 +36,7 @@ export class View {
     this.follow = true;
     this.selected = null;
     this.hovered = null;
+    this.band = null;
     this.#placed = false;
     this.#changed();
   }
@@ -100,23 +103,30 @@ export class View {
     this.centre((from + to) / 2);
   }
 
+  /** @param {Domain | null} band */
+  choose(band) {
+    this.band = band;
+    if (band) this.follow = false;
+    this.#changed();
+  }
+
   /** @param {boolean} follow */
   setFollow(follow) {
     this.follow = follow;
     this.#changed();
   }
 
-  /** @param {number | null} ordinal */
-  select(ordinal) {
-    if (this.selected === ordinal) return;
-    this.selected = ordinal;
+  /** @param {string | number | null} key */
+  select(key) {
+    if (this.selected === key) return;
+    this.selected = key;
     this.#changed();
   }
 
-  /** @param {number | null} ordinal */
-  hover(ordinal) {
-    if (this.hovered === ordinal) return;
-    this.hovered = ordinal;
+  /** @param {string | number | null} key */
+  hover(key) {
+    if (this.hovered === key) return;
+    this.hovered = key;
     this.#changed();
   }
 }

@@ -26,3 +26,50 @@ browserTest('dragging over the overview chooses a stretch, clicking moves it', (
   assert.equal(await page.locator('#span').textContent(), span);
   await screenshot(page, 'overview');
 }));
+
+browserTest('storms fold and unfold, groups collapse, filters hide, ranges are chosen and fitted', () => withPage(async (page, server) => {
+  await startTrace(page, server);
+  await inNamespace('for n in 1 2 3 4 5 6 7 8; do nc -w 1 10.99.0.1 9; sleep 0.1; done; nc -w 1 10.99.0.1 10; nc -w 2 203.0.113.7 22; exit 0');
+  const storm = page.locator('#rows tr.storm');
+  await storm.filter({ hasText: /×8 refused, every \d+ ms · 10\.99\.0\.1:9 · nc/ }).waitFor();
+  await page.locator('#rows tr', { hasText: '203.0.113.7:22' }).filter({ hasText: 'gave up' }).waitFor();
+  assert.equal(await page.locator('#rows tr[data-ordinal]').count(), 2);
+  await page.getByRole('button', { name: 'Fit' }).click();
+  await screenshot(page, 'storm');
+  await storm.click();
+  await page.locator('#rows tr[data-ordinal="7"]').waitFor();
+  assert.equal(await storm.getByRole('button', { name: /^Fold ×8/ }).getAttribute('aria-expanded'), 'true');
+  await storm.focus();
+  await page.keyboard.press('Enter');
+  await page.locator('#rows tr[data-ordinal="7"]').waitFor({ state: 'detached' });
+
+  await page.locator('#group').selectOption('cause');
+  const groups = page.locator('#rows tr.group');
+  assert.deepEqual((await groups.locator('.label').allInnerTexts()), ['refused', 'gave up']);
+  await groups.nth(1).getByRole('button', { name: 'Pin to the top' }).click();
+  await page.waitForFunction(() => document.querySelector('#rows tr.group .label')?.textContent === 'gave up');
+  await page.locator('#sort').selectOption('failures');
+  await screenshot(page, 'groups');
+  await page.locator('#group').selectOption('');
+
+  await page.keyboard.press('Escape');
+  await page.locator('#timeline').focus();
+  await page.keyboard.press('/');
+  await page.keyboard.type('port:10 -cause:timeout');
+  await page.waitForFunction(() => document.querySelectorAll('#rows tr[data-ordinal]').length === 1);
+  await page.locator('#filter').fill('nothing-like-it');
+  await page.locator('#nothing', { hasText: 'The filter hides all 10 attempts.' }).waitFor();
+  await page.locator('#filter').fill('');
+  await page.locator('#filter').press('Escape');
+
+  const box = await page.locator('#timeline').boundingBox();
+  assert.ok(box);
+  const before = await page.locator('#span').textContent();
+  await page.mouse.move(box.x + 100, box.y + 10);
+  await page.mouse.down();
+  await page.mouse.move(box.x + 200, box.y + 10, { steps: 3 });
+  await page.mouse.up();
+  assert.equal(await page.locator('#span').textContent(), before, 'choosing alone moves nothing');
+  await page.keyboard.press('f');
+  await page.waitForFunction((text) => document.getElementById('span')?.textContent !== text, before);
+}));
