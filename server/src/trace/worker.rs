@@ -75,7 +75,8 @@ async fn read_all(
                 break;
             }
         };
-        look(&processes, &events);
+        // Reading /proc can wait for a process that is stuck in its own memory: not at the cost of other tasks.
+        tokio::task::block_in_place(|| look(&processes, &events));
         hand_over(&trace, &queue, events);
         if let Err(error) = read {
             tracing::error!(trace = trace.id, %error, "reading the ring buffer failed, the trace ends");
