@@ -27,6 +27,11 @@ pub fn store(dst: u8, off: i16, src: u8) -> Insn {
     Insn { op: 0x7b, dst, src, off, ..Insn::default() }
 }
 
+/// `*(u32 *)(dst + off) = src`
+pub fn store_low(dst: u8, off: i16, src: u8) -> Insn {
+    Insn { op: 0x63, dst, src, off, ..Insn::default() }
+}
+
 /// `*(u32 *)(dst + off) = imm`
 pub fn store_imm(dst: u8, off: i16, imm: i32) -> Insn {
     Insn { op: 0x62, dst, off, imm, ..Insn::default() }

@@ -14,6 +14,8 @@
 //! - [`Coverage`] tells which instructions were reached;
 //! - [`btf`] reads type information, and [`btf::reduce`] cuts a kernel's down to a size that can be
 //!   committed as a fixture;
+//! - `kernel` (with the feature of that name) gives tests memory in the running kernel whose address they know,
+//!   so that programs can be run on fabricated structures by `BPF_PROG_TEST_RUN`;
 //! - [`asm`] and [`elf`] make small programs and objects with known faults.
 
 pub mod asm;
@@ -23,6 +25,8 @@ pub mod frames;
 pub mod helpers;
 pub mod insn;
 pub mod isa;
+#[cfg(feature = "kernel")]
+pub mod kernel;
 
 mod alu;
 mod calls;

@@ -15,19 +15,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let bytes = fs::read(kernel)?;
     let btf = bpf_lab::section(&bytes, ".BTF").unwrap_or(bytes);
-    let reduced = reduce(&Btf::parse(&btf)?, &read_wanted(&fs::read_to_string(wanted)?)?);
+    let reduced = reduce(&Btf::parse(&btf)?, &Wanted::parse(&fs::read_to_string(wanted)?)?);
     fs::write(out, &reduced)?;
     println!("{out}: {} of {} bytes", reduced.len(), btf.len());
     Ok(())
-}
-
-fn read_wanted(text: &str) -> Result<Wanted, Box<dyn Error>> {
-    let table: toml::Table = text.parse()?;
-    let list = |key: &str| -> Result<Vec<String>, Box<dyn Error>> {
-        let values =
-            table.get(key).and_then(toml::Value::as_array).ok_or_else(|| format!("no list `{key}`"))?;
-        let texts = values.iter().map(|value| value.as_str().map(str::to_owned));
-        texts.collect::<Option<_>>().ok_or_else(|| format!("`{key}` is not a list of names").into())
-    };
-    Ok(Wanted { structures: list("structures")?, enums: list("enums")?, tracepoints: list("tracepoints")? })
 }

@@ -7,6 +7,8 @@
 
 use std::collections::HashMap;
 
+use thiserror::Error;
+
 use super::{Body, Btf, Member, Type, kind};
 
 /// What to keep.
@@ -18,6 +20,24 @@ pub struct Wanted {
     pub enums: Vec<String>,
     /// Beginnings of tracepoints' names.
     pub tracepoints: Vec<String>,
+}
+
+/// Why a list of wishes cannot be read.
+#[derive(Debug, Error)]
+#[error("not a list of what to keep: {0}")]
+pub struct WantedError(String);
+
+impl Wanted {
+    /// Reads TOML with the three lists, by the names of the fields.
+    pub fn parse(text: &str) -> Result<Self, WantedError> {
+        let table: toml::Table = text.parse().map_err(|error| WantedError(format!("{error}")))?;
+        let list = |key: &str| {
+            let values = table.get(key).and_then(toml::Value::as_array).into_iter().flatten();
+            let names: Option<Vec<String>> = values.map(|value| value.as_str().map(str::to_owned)).collect();
+            names.ok_or_else(|| WantedError(format!("`{key}` holds what is no name")))
+        };
+        Ok(Self { structures: list("structures")?, enums: list("enums")?, tracepoints: list("tracepoints")? })
+    }
 }
 
 /// The reduced BTF. What the kernel does not have is left out.

@@ -1,8 +1,9 @@
 //! The kernels whose structures the fabricated sockets take: real ones, their BTF reduced to what is needed
 //! (see `fixtures/make.sh`).
 
-use std::{collections::BTreeMap, sync::LazyLock};
+use std::{collections::BTreeMap, fs, sync::LazyLock};
 
+use bpf_lab::btf::reduce::{Wanted, reduce};
 use synscope_tracer::{Layout, btf::Btf};
 
 /// A kernel of the fixtures, or the running one.
@@ -40,6 +41,17 @@ impl Kernel {
         let layout = Layout::resolve(&btf)?;
         let globals = globals_of(&layout);
         Ok(Self { name: name.into(), version, btf, sizes, layout, globals })
+    }
+
+    /// The running kernel, its BTF reduced as that of the fixtures: looking a member up takes much longer
+    /// among all of a kernel's types.
+    pub fn running() -> Result<Self, Box<dyn std::error::Error>> {
+        let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+        let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+        let series = format!("{}.{}", numbers.next().unwrap_or("0"), numbers.next().unwrap_or("0"));
+        let wanted = Wanted::parse(include_str!("../fixtures/wanted.toml"))?;
+        let btf = bpf_lab::btf::Btf::parse(&fs::read("/sys/kernel/btf/vmlinux")?)?;
+        Self::new(&series, reduce(&btf, &wanted))
     }
 
     /// What the tracer sets in the programs before it loads them.

@@ -4,7 +4,9 @@
 
 pub mod case;
 pub mod cases;
+pub mod fabric;
 pub mod fixtures;
+pub mod live;
 pub mod modelled;
 pub mod outcome;
 pub mod reference;

@@ -1,6 +1,6 @@
 //! Plays a case in user space: the real instructions, a modelled kernel.
 
-use std::{collections::BTreeMap, fmt, mem::offset_of};
+use std::{collections::BTreeMap, fmt};
 
 use bpf_lab::{Coverage, Machine, MapError, Object, Task, Trap};
 use synscope_ebpf::record::{Attempt, Counters};
@@ -9,10 +9,11 @@ use zerocopy::FromBytes as _;
 
 use crate::{
     case::{Case, Index, Step},
+    fabric::{Fabric, Memory},
     fixtures::Kernel,
     outcome::{Outcome, Sent},
     settings,
-    things::{self, Bytes, Socket},
+    things::{self, Bytes},
     world,
 };
 
@@ -53,11 +54,7 @@ impl From<MapError> for Broken {
 pub struct Bench<'a> {
     kernel: &'a Kernel,
     machine: Machine,
-    /// Namespaces by number.
-    nets: BTreeMap<u32, u64>,
-    sockets: Vec<u64>,
-    requests: Vec<u64>,
-    packets: Vec<u64>,
+    fabric: Fabric,
     files: u64,
     task: u64,
     registers: u64,
@@ -90,75 +87,21 @@ impl<'a> Bench<'a> {
         let task = machine.add_kernel_memory(Bytes::of(kernel, "task_struct").bytes);
         machine.world.now_ns = world::START_NS;
         machine.world.kernel_stack = world::kernel_stack();
+        let fabric = Fabric::new(kernel, case, &mut machine);
+        let files = open_files(kernel, &fabric.sockets, &mut machine);
         let mut bench = Self {
             kernel,
             machine,
-            nets: BTreeMap::new(),
-            sockets: Vec::new(),
-            requests: Vec::new(),
-            packets: Vec::new(),
-            files: 0,
+            fabric,
+            files,
             task,
             registers,
             exiting: (0, 0),
             user_stack_error: 0,
             sent: Vec::new(),
         };
-        bench.fabricate(case);
         bench.switch(world::task());
         Ok(bench)
-    }
-
-    fn fabricate(&mut self, case: &Case) {
-        for socket in &case.sockets {
-            let net = self.net(socket.netns);
-            let address = self.machine.add_kernel_memory(socket.to_bytes(self.kernel, net));
-            self.sockets.push(address);
-        }
-        for request in &case.requests {
-            let net = self.net(request.netns);
-            let address = self.machine.add_kernel_memory(request.to_request(self.kernel, net));
-            self.requests.push(address);
-        }
-        for packet in &case.packets {
-            let sock = packet.sock.map_or(0, |sock| self.sockets[sock]);
-            let head = self.machine.add_kernel_memory(packet.headers());
-            let device = packet.device.map_or(0, |netns| {
-                let net = self.net(netns);
-                self.machine.add_kernel_memory(things::device(self.kernel, net))
-            });
-            let bytes = packet.to_bytes(self.kernel, sock, device, head);
-            self.packets.push(self.machine.add_kernel_memory(bytes));
-        }
-        self.files = self.open_files();
-    }
-
-    fn net(&mut self, number: u32) -> u64 {
-        if let Some(&net) = self.nets.get(&number) {
-            return net;
-        }
-        let net = self.machine.add_kernel_memory(things::net(self.kernel, number));
-        self.nets.insert(number, net);
-        net
-    }
-
-    /// A `files_struct` in which every socket is open, each behind a file.
-    fn open_files(&mut self) -> u64 {
-        let (kernel, machine) = (self.kernel, &mut self.machine);
-        let mut array = vec![0_u8; usize::try_from(FIRST_DESCRIPTOR).unwrap_or(0) * 8];
-        for sock in &self.sockets {
-            let socket = Bytes::of(kernel, "socket").set("socket", "sk", &sock.to_le_bytes());
-            let socket = machine.add_kernel_memory(socket.bytes);
-            let file = Bytes::of(kernel, "file").set("file", "private_data", &socket.to_le_bytes());
-            array.extend(machine.add_kernel_memory(file.bytes).to_le_bytes());
-        }
-        // A descriptor behind which there is nothing.
-        array.extend([0; 8]);
-        let array = machine.add_kernel_memory(array);
-        let table = Bytes::of(kernel, "fdtable").set("fdtable", "fd", &array.to_le_bytes());
-        let table = machine.add_kernel_memory(table.bytes);
-        let files = Bytes::of(kernel, "files_struct").set("files_struct", "fdt", &table.to_le_bytes());
-        machine.add_kernel_memory(files.bytes)
     }
 
     fn switch(&mut self, task: Task) {
@@ -172,17 +115,11 @@ impl<'a> Bench<'a> {
             .set("task_struct", "flags", &self.exiting.0.to_le_bytes())
             .set("task_struct", "exit_code", &self.exiting.1.to_le_bytes())
             .set("task_struct", "files", &self.files.to_le_bytes());
-        self.put(self.task, bytes.bytes);
-    }
-
-    fn put(&mut self, address: u64, bytes: Vec<u8>) {
-        if let Some(memory) = self.machine.foreign_memory(address) {
-            *memory = bytes;
-        }
+        self.machine.put(self.task, &bytes.bytes);
     }
 
     fn step(&mut self, step: &Step) -> Result<(), Broken> {
-        let socket = |index: &Index| self.sockets[*index];
+        let socket = |index: &Index| self.fabric.sockets[*index];
         let unsigned = |value: i32| u64::from(value.cast_unsigned());
         match step {
             Step::State(sock, old, new) => {
@@ -192,11 +129,13 @@ impl<'a> Bench<'a> {
             Step::Challenge(sock) => self.fire("challenge", &[socket(sock)]),
             Step::Reset(sock) => self.fire("receive_reset", &[socket(sock)]),
             Step::Report(sock) => self.fire("error_report", &[socket(sock)]),
-            Step::SynAck(request) => self.fire("synack", &[0, self.requests[*request]]),
-            Step::Drop(packet, reason) => self.fire("drop", &[self.packets[*packet], 0, unsigned(*reason)]),
+            Step::SynAck(request) => self.fire("synack", &[0, self.fabric.requests[*request]]),
+            Step::Drop(packet, reason) => {
+                self.fire("drop", &[self.fabric.packets[*packet], 0, unsigned(*reason)])
+            }
             Step::Returned(sock, value) => self.return_from_connect(*sock, *value),
             Step::Become(sock, socket) => {
-                self.become_socket(*sock, *socket);
+                self.fabric.change(self.kernel, *sock, socket, &mut self.machine);
                 Ok(())
             }
             Step::Drain => self.drain(),
@@ -251,11 +190,6 @@ impl<'a> Bench<'a> {
         }
     }
 
-    fn become_socket(&mut self, index: Index, socket: Socket) {
-        let net = self.net(socket.netns);
-        self.put(self.sockets[index], socket.to_bytes(self.kernel, net));
-    }
-
     /// Runs the program of a raw tracepoint, with as many arguments as this kernel gives it.
     fn fire(&mut self, program: &str, arguments: &[u64]) -> Result<(), Broken> {
         let hook = PROBES.iter().find(|probe| probe.program == program).map(|probe| probe.hook);
@@ -282,16 +216,12 @@ impl<'a> Bench<'a> {
     }
 
     fn set_counts(&mut self, sock: Index, count: u16) -> Result<(), Broken> {
-        let key = self.sockets[sock].to_le_bytes();
+        let key = self.fabric.sockets[sock].to_le_bytes();
         let mut entries = self.machine.entries("ATTEMPTS").into_iter();
         let (_, mut value) = entries
             .find(|(found, _)| *found == key)
             .ok_or_else(|| Broken::Shape("no attempt under way".into()))?;
-        let counts =
-            [offset_of!(Attempt, retransmits), offset_of!(Attempt, unsent), offset_of!(Attempt, challenges)];
-        for at in counts {
-            value[at..at + 2].copy_from_slice(&count.to_le_bytes());
-        }
+        settings::set_counts(&mut value, count);
         Ok(self.machine.update("ATTEMPTS", &key, &value)?)
     }
 
@@ -304,7 +234,7 @@ impl<'a> Bench<'a> {
     }
 
     fn sock_at(&self, key: &[u8]) -> Result<Index, Broken> {
-        let address = self.sockets.iter().position(|sock| sock.to_le_bytes() == key);
+        let address = self.fabric.sockets.iter().position(|sock| sock.to_le_bytes() == key);
         address.ok_or_else(|| Broken::Shape("an entry of a socket that does not exist".into()))
     }
 
@@ -323,6 +253,36 @@ impl<'a> Bench<'a> {
         let stacks_kept = kept.iter().map(|(key, _)| self.sock_at(key)).collect::<Result<_, _>>()?;
         let sent = std::mem::take(&mut self.sent);
         Ok(Outcome { sent, counters, pending, stacks_kept })
+    }
+}
+
+/// A `files_struct` in which every socket is open, each behind a file.
+fn open_files(kernel: &Kernel, sockets: &[u64], machine: &mut Machine) -> u64 {
+    let mut array = vec![0_u8; usize::try_from(FIRST_DESCRIPTOR).unwrap_or(0) * 8];
+    for sock in sockets {
+        let socket = Bytes::of(kernel, "socket").set("socket", "sk", &sock.to_le_bytes());
+        let socket = machine.add_kernel_memory(socket.bytes);
+        let file = Bytes::of(kernel, "file").set("file", "private_data", &socket.to_le_bytes());
+        array.extend(machine.add_kernel_memory(file.bytes).to_le_bytes());
+    }
+    // A descriptor behind which there is nothing.
+    array.extend([0; 8]);
+    let array = machine.add_kernel_memory(array);
+    let table = Bytes::of(kernel, "fdtable").set("fdtable", "fd", &array.to_le_bytes());
+    let table = machine.add_kernel_memory(table.bytes);
+    let files = Bytes::of(kernel, "files_struct").set("files_struct", "fdt", &table.to_le_bytes());
+    machine.add_kernel_memory(files.bytes)
+}
+
+impl Memory for Machine {
+    fn add(&mut self, bytes: &[u8]) -> u64 {
+        self.add_kernel_memory(bytes.to_vec())
+    }
+
+    fn put(&mut self, address: u64, bytes: &[u8]) {
+        if let Some(memory) = self.foreign_memory(address) {
+            memory.copy_from_slice(bytes);
+        }
     }
 }
 

@@ -3,13 +3,14 @@
 
 use std::{
     collections::BTreeMap,
+    mem::offset_of,
     net::{IpAddr, Ipv6Addr},
     ops::RangeInclusive,
 };
 
 use bpf_lab::Setup;
 use ipnet::IpNet;
-use synscope_ebpf::record::{LOCAL_PORTS_AT, PEER_PORTS_AT, filter as bit};
+use synscope_ebpf::record::{Attempt, LOCAL_PORTS_AT, PEER_PORTS_AT, filter as bit};
 use synscope_tracer::{Family, Filter, Options};
 
 use crate::fixtures::Kernel;
@@ -84,6 +85,15 @@ pub fn entries(filter: &Filter) -> Vec<Entry> {
     entries.extend(ports(&filter.peer_ports, PEER_PORTS_AT));
     entries.extend(ports(&filter.local_ports, LOCAL_PORTS_AT));
     entries
+}
+
+/// Makes an attempt's counts as large, where it lies in its map.
+pub fn set_counts(attempt: &mut [u8], count: u16) {
+    let counts =
+        [offset_of!(Attempt, retransmits), offset_of!(Attempt, unsent), offset_of!(Attempt, challenges)];
+    for at in counts {
+        attempt[at..at + 2].copy_from_slice(&count.to_le_bytes());
+    }
 }
 
 /// A thread name as the kernel keeps it.

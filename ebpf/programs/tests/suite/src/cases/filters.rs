@@ -70,7 +70,7 @@ fn filters() -> Vec<(&'static str, Filter, Filter)> {
     let networks = |text: &str| vec![text.parse().unwrap()];
     vec![
         ("pid", Filter { pids: vec![1, task.tgid], ..none() }, Filter { pids: vec![task.tid], ..none() }),
-        ("uid", Filter { uids: vec![task.uid], ..none() }, Filter { uids: vec![task.gid, 0], ..none() }),
+        ("uid", Filter { uids: vec![task.uid], ..none() }, Filter { uids: vec![task.gid, 1], ..none() }),
         (
             "cgroup",
             Filter { cgroups: vec![task.cgroup], ..none() },

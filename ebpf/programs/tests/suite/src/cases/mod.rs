@@ -41,6 +41,7 @@ fn case(name: impl Into<String>) -> Case {
             stacks: false,
             slow: Duration::from_secs(1),
             ringbuf_bytes: 1 << 16,
+            max_attempts: 64,
             ..Options::default()
         },
         sockets: vec![v4()],

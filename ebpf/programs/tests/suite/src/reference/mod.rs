@@ -23,6 +23,15 @@ use crate::{
     world,
 };
 
+/// Where a case is played: who runs first, on which processor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// The current task.
+    pub task: Task,
+    /// The processor.
+    pub cpu: u32,
+}
+
 /// Foreign memory could not be read: the event is given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Fault;
@@ -63,7 +72,7 @@ const RING_HEADER: usize = 8;
 
 impl<'a> Reference<'a> {
     /// Before anything happened.
-    pub fn new(kernel: &'a Kernel, case: &Case) -> Self {
+    pub fn new(kernel: &'a Kernel, case: &Case, host: &Host) -> Self {
         Self {
             kernel,
             options: case.options.clone(),
@@ -71,8 +80,8 @@ impl<'a> Reference<'a> {
             requests: case.requests.clone(),
             packets: case.packets.clone(),
             now: world::START_NS,
-            cpu: 0,
-            task: world::task(),
+            cpu: host.cpu,
+            task: host.task,
             flags: 0,
             exit_code: 0,
             failing_read: None,
@@ -87,9 +96,14 @@ impl<'a> Reference<'a> {
         }
     }
 
-    /// Everything that the case's steps must lead to.
+    /// Everything that the case's steps must lead to, in the modelled world.
     pub fn play(kernel: &'a Kernel, case: &Case) -> Outcome {
-        let mut reference = Self::new(kernel, case);
+        Self::play_as(kernel, case, &Host { task: world::task(), cpu: 0 })
+    }
+
+    /// The same for another task and processor.
+    pub fn play_as(kernel: &'a Kernel, case: &Case, host: &Host) -> Outcome {
+        let mut reference = Self::new(kernel, case, host);
         for step in &case.steps {
             reference.step(step);
         }

@@ -1,0 +1,375 @@
+//! Plays a case in the running kernel: the unmodified programs, run by `BPF_PROG_TEST_RUN` on fabricated
+//! sockets. Needs root.
+//!
+//! What a test cannot set here (the clock, other tasks, reads that fail) makes a case unfit, and
+//! [`Bench::unfit`] says why. Times cannot be foretold; they are checked for order and left out of the
+//! comparison, as are the frames of stacks.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Array, HashMap, LpmTrie, Map, MapError, PerCpuArray, RingBuf, lpm_trie::Key},
+    programs::{ProgramError, RawTracePoint, RawTracePointRunOptions, TestRun as _},
+};
+use bpf_lab::{
+    Setup, Task,
+    kernel::{Arena, KernelError},
+};
+use nix::{
+    sched::{CpuSet, sched_getcpu, sched_setaffinity},
+    sys::prctl,
+    time::{ClockId, clock_gettime},
+    unistd::Pid,
+};
+use synscope_ebpf::{
+    OBJECT,
+    record::{Attempt, Counters, Stack, USER_FRAMES},
+};
+use synscope_tracer::{Hook, Options, PROBES};
+use zerocopy::FromBytes as _;
+
+use crate::{
+    case::{Case, Index, Step},
+    fabric::{Fabric, Memory},
+    fixtures::Kernel,
+    outcome::{Outcome, Sent, Walk},
+    reference::{Host, Reference},
+    settings::{self, Entry},
+    world,
+};
+
+/// Why a case could not be played, or came out wrong.
+pub type Wrong = Box<dyn std::error::Error>;
+
+/// Pieces of kernel memory: more than any case fabricates.
+const PIECES: u32 = 64;
+const ATTEMPT_LEN: usize = size_of::<Attempt>();
+const STACK_LEN: usize = size_of::<Stack<USER_FRAMES>>();
+const COUNTER_WORDS: usize = size_of::<Counters>() / 8;
+
+/// The running kernel, ready to play cases on one processor.
+pub struct Bench {
+    kernel: Kernel,
+    arena: Arena,
+    host: Host,
+    /// Instructions that the verifier walked through, the most for each program.
+    pub verified: BTreeMap<&'static str, u32>,
+}
+
+impl Bench {
+    /// Prepares the calling thread: it gets the name of the cases' task, and stays on its processor.
+    pub fn new() -> Result<Self, Wrong> {
+        let kernel = Kernel::running()?;
+        let cpu = sched_getcpu()?;
+        let mut only = CpuSet::new();
+        only.set(cpu)?;
+        sched_setaffinity(Pid::from_raw(0), &only)?;
+        let comm = world::task().comm;
+        let end = comm.iter().position(|&byte| byte == 0).unwrap_or(comm.len());
+        prctl::set_name(&std::ffi::CString::new(&comm[..end])?)?;
+        let mut arena = Arena::new(PIECES)?;
+        let task = Task { comm, ..arena.current_task()? };
+        let host = Host { task, cpu: u32::try_from(cpu)? };
+        Ok(Self { kernel, arena, host, verified: BTreeMap::new() })
+    }
+
+    /// Name of the kernel's series.
+    pub fn kernel(&self) -> &str {
+        &self.kernel.name
+    }
+
+    /// Why a case cannot be played here; `None` when it can.
+    pub fn unfit(&self, case: &Case) -> Option<&'static str> {
+        let reason = case.steps.iter().find_map(|step| match step {
+            Step::Switch(_) => Some("there is no other task"),
+            Step::Exiting(..) => Some("the task is not exiting"),
+            Step::Cpu(_) => Some("programs run in the caller's place on its processor"),
+            Step::FailRead(_) => Some("no read fails on demand"),
+            Step::UserStack(_) => Some("the user stack is what it is"),
+            Step::Returned(..) | Step::Address(..) => Some("the kernel runs no tracepoint on demand"),
+            _ => None,
+        });
+        if reason.is_some() {
+            return reason;
+        }
+        let timeless = Case {
+            steps: case.steps.iter().filter(|step| !matches!(step, Step::Wait(_))).cloned().collect(),
+            ..case.clone()
+        };
+        let play = |case| without_times(Reference::play_as(&self.kernel, case, &self.host));
+        (play(case) != play(&timeless)).then_some("it depends on the time that passes")
+    }
+
+    /// Plays a case; the first thing that is wrong is the error.
+    pub fn judge(&mut self, case: &Case) -> Result<(), Wrong> {
+        let case = self.localized(case);
+        let expected = without_times(Reference::play_as(&self.kernel, &case, &self.host));
+        let before = now()?;
+        let outcome = self.play(&case)?;
+        check_times(&outcome, before, now()?)?;
+        match without_times(outcome).difference(&expected) {
+            Some(difference) => Err(difference.into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Has the kernel take every raw tracepoint program of an object that may be broken, as a trace would, and
+    /// drops it again.
+    pub fn try_load(&self, object: &[u8], globals: &[(&str, u32)]) -> Result<(), Wrong> {
+        let mut setup = settings::setup(&self.kernel, &Options::default());
+        setup.max_entries.insert("EVENTS".into(), 1 << 16);
+        for (global, value) in globals {
+            setup.globals.insert((*global).into(), value.to_le_bytes().to_vec());
+        }
+        let mut ebpf = load(&setup, object)?;
+        let hooks = PROBES.iter().filter(|probe| matches!(probe.hook, Hook::Raw(_)));
+        for probe in hooks.filter(|probe| self.kernel.runs(probe.program)) {
+            raw_tracepoint(&mut ebpf, probe.program)?.load()?;
+        }
+        Ok(())
+    }
+
+    /// Counts what comes of a first connect when a global has another value than the kernel's.
+    pub fn connect_with(&mut self, case: &Case, global: &str, value: u32) -> Result<Counters, Wrong> {
+        self.arena.clear();
+        let fabric = Fabric::new(&self.kernel, case, &mut self.arena);
+        let mut setup = settings::setup(&self.kernel, &case.options);
+        setup.globals.insert(global.into(), value.to_le_bytes().to_vec());
+        let mut ebpf = load(&setup, OBJECT)?;
+        raw_tracepoint(&mut ebpf, "set_state")?.load()?;
+        for step in &case.steps {
+            self.fire(&mut ebpf, &fabric, step)?;
+        }
+        counters(&mut ebpf)
+    }
+
+    /// The same case about the task that really runs.
+    fn localized(&self, case: &Case) -> Case {
+        let (modelled, real) = (world::task(), self.host.task);
+        let mut case = case.clone();
+        let filter = &mut case.options.filter;
+        let swap = |value: &mut u32, from: u32, to: u32| {
+            if *value == from {
+                *value = to;
+            }
+        };
+        filter.pids.iter_mut().for_each(|pid| swap(pid, modelled.tgid, real.tgid));
+        filter.uids.iter_mut().for_each(|uid| swap(uid, modelled.uid, real.uid));
+        for cgroup in filter.cgroups.iter_mut().filter(|cgroup| **cgroup == modelled.cgroup) {
+            *cgroup = real.cgroup;
+        }
+        case.steps.retain(|step| !matches!(step, Step::Wait(_)));
+        case
+    }
+
+    fn play(&mut self, case: &Case) -> Result<Outcome, Wrong> {
+        self.arena.clear();
+        let mut fabric = Fabric::new(&self.kernel, case, &mut self.arena);
+        let mut ebpf = load(&settings::setup(&self.kernel, &case.options), OBJECT)?;
+        for program in programs_of(case).filter(|program| self.kernel.runs(program)) {
+            let loaded = raw_tracepoint(&mut ebpf, program)?;
+            loaded.load()?;
+            let count = loaded.info()?.verified_instruction_count().unwrap_or(0);
+            let most = self.verified.entry(program).or_default();
+            *most = count.max(*most);
+        }
+        for entry in settings::entries(&case.options.filter) {
+            insert(&mut ebpf, &entry)?;
+        }
+        let mut sent = Vec::new();
+        for step in &case.steps {
+            match step {
+                Step::Become(sock, socket) => {
+                    fabric.change(&self.kernel, *sock, socket, &mut self.arena);
+                }
+                Step::Drain => drain(&mut ebpf, &mut sent)?,
+                Step::Counted(sock, count) => set_counts(&mut ebpf, fabric.sockets[*sock], *count)?,
+                fired => self.fire(&mut ebpf, &fabric, fired)?,
+            }
+        }
+        drain(&mut ebpf, &mut sent)?;
+        outcome(&mut ebpf, &fabric, sent)
+    }
+
+    fn fire(&self, ebpf: &mut Ebpf, fabric: &Fabric, step: &Step) -> Result<(), ProgramError> {
+        let Some((program, arguments)) =
+            arguments(fabric, step).filter(|(program, _)| self.kernel.runs(program))
+        else {
+            return Ok(());
+        };
+        let mut options = RawTracePointRunOptions::new();
+        options.args[..arguments.len()].copy_from_slice(&arguments);
+        raw_tracepoint(ebpf, program)?.test_run(options).map(|_| ())
+    }
+}
+
+impl Memory for Arena {
+    /// # Panics
+    ///
+    /// When the kernel refuses: nothing can be tested then.
+    fn add(&mut self, bytes: &[u8]) -> u64 {
+        Self::add(self, bytes).unwrap_or_else(|error: KernelError| panic!("{error}"))
+    }
+
+    fn put(&mut self, address: u64, bytes: &[u8]) {
+        Self::put(self, address, bytes).unwrap_or_else(|error: KernelError| panic!("{error}"));
+    }
+}
+
+/// The program that a step fires, and its arguments.
+fn arguments(fabric: &Fabric, step: &Step) -> Option<(&'static str, [u64; 3])> {
+    let unsigned = |value: i32| u64::from(value.cast_unsigned());
+    let socket = |index: Index| fabric.sockets[index];
+    Some(match *step {
+        Step::State(sock, old, new) => ("set_state", [socket(sock), old.into(), new.into()]),
+        Step::Retransmit(sock, error) => ("retransmit", [socket(sock), 0, unsigned(error)]),
+        Step::Challenge(sock) => ("challenge", [socket(sock), 0, 0]),
+        Step::Reset(sock) => ("receive_reset", [socket(sock), 0, 0]),
+        Step::Report(sock) => ("error_report", [socket(sock), 0, 0]),
+        Step::SynAck(request) => ("synack", [0, fabric.requests[request], 0]),
+        Step::Drop(packet, reason) => ("drop", [fabric.packets[packet], 0, unsigned(reason)]),
+        _ => return None,
+    })
+}
+
+fn programs_of(case: &Case) -> impl Iterator<Item = &'static str> {
+    let name = |step: &Step| match step {
+        Step::State(..) => Some("set_state"),
+        Step::Retransmit(..) => Some("retransmit"),
+        Step::Challenge(_) => Some("challenge"),
+        Step::Reset(_) => Some("receive_reset"),
+        Step::Report(_) => Some("error_report"),
+        Step::SynAck(_) => Some("synack"),
+        Step::Drop(..) => Some("drop"),
+        _ => None,
+    };
+    case.steps.iter().filter_map(name).collect::<BTreeSet<_>>().into_iter()
+}
+
+fn load(setup: &Setup, object: &[u8]) -> Result<Ebpf, Wrong> {
+    let mut loader = EbpfLoader::new();
+    loader.btf(None);
+    for (global, value) in &setup.globals {
+        loader.override_global(global, value.as_slice(), true);
+    }
+    for (map, entries) in &setup.max_entries {
+        loader.map_max_entries(map, *entries);
+    }
+    Ok(loader.load(object)?)
+}
+
+fn raw_tracepoint<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut RawTracePoint, ProgramError> {
+    ebpf.program_mut(name).ok_or(ProgramError::NotLoaded)?.try_into()
+}
+
+fn map<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Map, MapError> {
+    ebpf.map_mut(name).ok_or_else(|| MapError::InvalidName { name: name.into() })
+}
+
+/// Sets an entry of one of the filters' maps.
+fn insert(ebpf: &mut Ebpf, entry: &Entry) -> Result<(), Wrong> {
+    let map = map(ebpf, entry.map)?;
+    match map {
+        Map::Array(_) => {
+            let mut array: Array<_, u64> = Array::try_from(map)?;
+            let key = u32::from_le_bytes(entry.key.as_slice().try_into()?);
+            array.set(key, u64::from_le_bytes(entry.value.as_slice().try_into()?), 0)?;
+        }
+        Map::LpmTrie(_) => {
+            let mut trie: LpmTrie<_, [u8; 16], u8> = LpmTrie::try_from(map)?;
+            let (len, address) = entry.key.split_first_chunk::<4>().ok_or("a trie's key is longer")?;
+            trie.insert(&Key::new(u32::from_le_bytes(*len), address.try_into()?), entry.value[0], 0)?;
+        }
+        _ => {
+            let mut hash: HashMap<_, [u8; 16], u8> = HashMap::try_from(map)?;
+            let key: [u8; 16] = entry.key.as_slice().try_into()?;
+            hash.insert(key, entry.value[0], 0)?;
+        }
+    }
+    Ok(())
+}
+
+fn set_counts(ebpf: &mut Ebpf, sock: u64, count: u16) -> Result<(), Wrong> {
+    let mut attempts: HashMap<_, u64, [u8; ATTEMPT_LEN]> = HashMap::try_from(map(ebpf, "ATTEMPTS")?)?;
+    let mut value = attempts.get(&sock, 0)?;
+    settings::set_counts(&mut value, count);
+    Ok(attempts.insert(sock, value, 0)?)
+}
+
+fn drain(ebpf: &mut Ebpf, sent: &mut Vec<Sent>) -> Result<(), Wrong> {
+    let mut ring = RingBuf::try_from(map(ebpf, "EVENTS")?)?;
+    while let Some(bytes) = ring.next() {
+        sent.push(Sent::read(&bytes).ok_or("a record of an unknown size")?);
+    }
+    Ok(())
+}
+
+fn counters(ebpf: &mut Ebpf) -> Result<Counters, Wrong> {
+    let counters: PerCpuArray<_, [u64; COUNTER_WORDS]> = PerCpuArray::try_from(map(ebpf, "COUNTERS")?)?;
+    let mut sum = [0_u64; COUNTER_WORDS];
+    for value in counters.get(&0, 0)?.iter() {
+        sum.iter_mut().zip(value).for_each(|(sum, word)| *sum += word);
+    }
+    Ok(zerocopy::transmute!(sum))
+}
+
+fn outcome(ebpf: &mut Ebpf, fabric: &Fabric, sent: Vec<Sent>) -> Result<Outcome, Wrong> {
+    let counters = counters(ebpf)?;
+    let index = |address: u64| -> Result<Index, Wrong> {
+        let known = fabric.sockets.iter().position(|&sock| sock == address);
+        known.ok_or_else(|| "an entry of a socket that does not exist".into())
+    };
+    let attempts: HashMap<_, u64, [u8; ATTEMPT_LEN]> = HashMap::try_from(map(ebpf, "ATTEMPTS")?)?;
+    let mut pending = BTreeMap::new();
+    for entry in &attempts {
+        let (sock, value) = entry?;
+        pending.insert(
+            index(sock)?,
+            Attempt::read_from_bytes(&value).map_err(|_| "an attempt of another size")?,
+        );
+    }
+    let stacks: HashMap<_, u64, [u8; STACK_LEN]> = HashMap::try_from(map(ebpf, "USER_STACKS")?)?;
+    let stacks_kept = stacks.keys().map(|sock| index(sock?)).collect::<Result<_, _>>()?;
+    Ok(Outcome { sent, counters, pending, stacks_kept })
+}
+
+/// Nanoseconds since boot.
+fn now() -> Result<u64, Wrong> {
+    let now = Duration::from(clock_gettime(ClockId::CLOCK_BOOTTIME)?);
+    Ok(u64::try_from(now.as_nanos())?)
+}
+
+/// Times lie within the case, in order.
+fn check_times(outcome: &Outcome, before: u64, after: u64) -> Result<(), Wrong> {
+    let mut last = before;
+    for Sent { record, .. } in &outcome.sent {
+        let start = record.attempt.start_ns;
+        if record.time_ns < last || record.time_ns > after || start < before || start > record.time_ns {
+            return Err(format!("{} and {start} are not in order in {last}..={after}", record.time_ns).into());
+        }
+        last = record.time_ns;
+    }
+    Ok(())
+}
+
+/// What can be foretold: no times, no frames, but whether there was a stack at all.
+fn without_times(mut outcome: Outcome) -> Outcome {
+    let bare = |walk: &Walk| Walk { length: walk.length.signum(), frames: Vec::new() };
+    for sent in &mut outcome.sent {
+        sent.record.time_ns = 0;
+        sent.record.attempt.start_ns = 0;
+        sent.stacks = sent.stacks.as_ref().map(|(user, kernel)| (bare(user), bare(kernel)));
+    }
+    for attempt in outcome.pending.values_mut() {
+        attempt.start_ns = 0;
+    }
+    let durations = &mut outcome.counters.durations;
+    let all: u64 = durations.iter().sum();
+    durations.fill(0);
+    durations[0] = all;
+    outcome
+}
