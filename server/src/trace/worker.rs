@@ -20,9 +20,9 @@ use crate::event::{Describer, UnixNano, look};
 
 /// Events taken from the ring buffer at once.
 const BATCH: usize = 512;
-/// Batches between the ring buffer's reader and the thread that describes events, 65,536 events at the most.
-/// When the queue is full, the batch at hand is dropped and counted as `lost.queue`.
-const QUEUE: usize = 128;
+/// Events between the ring buffer's reader and the thread that describes them: some 70 MB with stacks at the
+/// most. When the queue is full, the event at hand is dropped and counted as `lost.queue`.
+const QUEUE: usize = 65_536;
 /// Programs that were running when their link was closed end within microseconds; this is how long the last
 /// of their records is waited for.
 const LAST_RECORDS: Duration = Duration::from_millis(100);
@@ -36,14 +36,14 @@ const SWEEP_EVERY: u64 = 600;
 
 /// Starts the trace's two halves.
 pub(super) fn start(trace: &Arc<Trace>, tracer: Tracer, kernel: Kernel) -> io::Result<()> {
-    let (queue, batches) = mpsc::channel(QUEUE);
+    let (queue, queued) = mpsc::channel(QUEUE);
     let describing = Arc::clone(trace);
     let runtime = Handle::current();
     let processes = Arc::new(Processes::new());
     let looking = Arc::clone(&processes);
     thread::Builder::new()
         .name("synscope-events".into())
-        .spawn(move || describe_all(&describing, Describer::new(kernel, processes), &runtime, batches))?;
+        .spawn(move || describe_all(&describing, Describer::new(kernel, processes), &runtime, queued))?;
     tokio::spawn(read_all(Arc::clone(trace), tracer, looking, queue));
     Ok(())
 }
@@ -53,7 +53,7 @@ async fn read_all(
     trace: Arc<Trace>,
     mut tracer: Tracer,
     processes: Arc<Processes>,
-    queue: mpsc::Sender<Vec<Event>>,
+    queue: mpsc::Sender<Event>,
 ) {
     let ttl = trace.request.ttl_s.map_or(Duration::MAX, Duration::from_secs);
     let ttl = tokio::time::sleep(ttl);
@@ -101,17 +101,20 @@ fn account(trace: &Trace, tracer: &mut Tracer, sweep: bool) {
 }
 
 /// Takes what the programs had produced when they were detached.
-async fn drain(trace: &Trace, tracer: &mut Tracer, queue: &mpsc::Sender<Vec<Event>>) {
+async fn drain(trace: &Trace, tracer: &mut Tracer, queue: &mpsc::Sender<Event>) {
     let deadline = tokio::time::Instant::now() + LAST_RECORDS;
     let mut produced = None;
     loop {
         let mut events = Vec::new();
-        while !tracer.drain(&mut events, BATCH) {
+        loop {
+            let drained = tracer.drain(&mut events, BATCH);
             // The describing thread may need a moment; nobody else waits for this one.
-            let _ = queue.send(std::mem::take(&mut events)).await;
-        }
-        if !events.is_empty() {
-            let _ = queue.send(events).await;
+            for event in events.drain(..) {
+                let _ = queue.send(event).await;
+            }
+            if drained {
+                break;
+            }
         }
         // Done once the counters have stood still for a moment.
         let now = trace.counters.read().ok().map(|counters| counters.produced);
@@ -123,26 +126,20 @@ async fn drain(trace: &Trace, tracer: &mut Tracer, queue: &mpsc::Sender<Vec<Even
     }
 }
 
-fn hand_over(trace: &Trace, queue: &mpsc::Sender<Vec<Event>>, events: Vec<Event>) {
-    if events.is_empty() {
-        return;
-    }
-    match queue.try_send(events) {
-        Ok(()) => {}
-        Err(TrySendError::Full(events)) => {
-            let before = trace.lost_queue.fetch_add(events.len() as u64, Ordering::Relaxed);
-            if before == 0 {
-                tracing::error!(
-                    trace = trace.id,
-                    "events come faster than they can be described; counting losses"
-                );
+fn hand_over(trace: &Trace, queue: &mpsc::Sender<Event>, events: Vec<Event>) {
+    let mut lost = 0;
+    for event in events {
+        if let Err(error) = queue.try_send(event) {
+            lost += 1;
+            if let TrySendError::Closed(_) = error {
+                tracing::error!(trace = trace.id, "the thread that describes events is gone, the trace ends");
+                trace.ask_to_stop(EndReason::Error);
             }
         }
-        Err(TrySendError::Closed(events)) => {
-            trace.lost_queue.fetch_add(events.len() as u64, Ordering::Relaxed);
-            tracing::error!(trace = trace.id, "the thread that describes events is gone, the trace ends");
-            trace.ask_to_stop(EndReason::Error);
-        }
+    }
+    let before = trace.lost_queue.fetch_add(lost, Ordering::Relaxed);
+    if before == 0 && lost > 0 {
+        tracing::error!(trace = trace.id, "events come faster than they can be described; counting losses");
     }
 }
 
@@ -151,21 +148,23 @@ fn describe_all(
     trace: &Trace,
     mut describer: Describer,
     runtime: &Handle,
-    mut batches: mpsc::Receiver<Vec<Event>>,
+    mut queued: mpsc::Receiver<Event>,
 ) {
     let _ending = Ending(trace);
     let mut left = trace.request.max_events.unwrap_or(u64::MAX);
     loop {
         // The timer belongs to the runtime, so it is made within.
-        let next = runtime.block_on(async { timeout(REST, batches.recv()).await });
-        let events = match next {
-            Ok(Some(events)) => events,
-            Ok(None) => break,
+        let mut events = Vec::new();
+        // The timer belongs to the runtime, so it is made within.
+        let next = runtime.block_on(async { timeout(REST, queued.recv_many(&mut events, BATCH)).await });
+        match next {
+            Ok(0) => break,
+            Ok(_) => {}
             Err(_) => {
                 describer.rest();
                 continue;
             }
-        };
+        }
         let wanted = usize::try_from(left).unwrap_or(usize::MAX);
         let beyond = events.len().saturating_sub(wanted) as u64;
         let bodies: Vec<_> = events.into_iter().take(wanted).map(|event| describer.describe(event)).collect();

@@ -70,6 +70,11 @@ pub(super) fn only(netns: &Netns) -> Value {
     json!({"filter": {"netns": netns.inode()}})
 }
 
+/// [`only`], for what has nothing to do with stacks: naming their frames is most of an emulated machine's work.
+pub(super) fn only_without_stacks(netns: &Netns) -> Value {
+    json!({"filter": {"netns": netns.inode()}, "stacks": false})
+}
+
 /// [`only`], telling every start and end.
 pub(super) fn only_with_starts(netns: &Netns) -> Value {
     json!({"filter": {"netns": netns.inode()}, "starts": true})

@@ -39,7 +39,7 @@ fn told(
     if filter.get("netns").is_none() {
         filter["netns"] = json!(netns.inode());
     }
-    let mut trace = lab.trace(&json!({"filter": filter}))?;
+    let mut trace = lab.trace(&json!({"filter": filter, "stacks": false}))?;
     hidden()?;
     shown()?;
     trace.expect("connect.failed")

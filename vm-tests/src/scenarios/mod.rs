@@ -3,9 +3,12 @@
 //! A scenario makes its connects in a network namespace of its own and asks its trace for that
 //! namespace alone, so that any number of them can run at once.
 
+mod before_syn;
 mod cli;
+mod crowd;
 mod expect;
 mod filters;
+mod gave_up;
 mod healthy;
 mod lifecycle;
 mod owner;
@@ -13,6 +16,7 @@ mod paging;
 mod problems;
 mod refused;
 mod silent;
+mod stale;
 mod storms;
 mod streams;
 
@@ -64,6 +68,10 @@ pub fn all() -> Vec<Scenario> {
         storms::LIST,
         owner::LIST,
         lifecycle::LIST,
+        gave_up::LIST,
+        stale::LIST,
+        crowd::LIST,
+        before_syn::LIST,
         refused::LIST,
         healthy::LIST,
         filters::LIST,

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::expect::{only, refuse};
+use super::expect::{only_without_stacks, refuse};
 use crate::harness::{Frame, Lab, Netns, Stream};
 
 super::scenarios!["streams":
@@ -21,7 +21,7 @@ fn soon() -> Instant {
 
 fn resumes_after_the_last_event_seen(lab: &Lab) -> Result<()> {
     let netns = Netns::new()?;
-    let mut trace = lab.trace(&only(&netns))?;
+    let mut trace = lab.trace(&only_without_stacks(&netns))?;
     for _ in 0..3 {
         refuse(&netns, "resume", "127.0.0.1:81")?;
         trace.expect("connect.failed")?;
@@ -40,7 +40,7 @@ fn resumes_after_the_last_event_seen(lab: &Lab) -> Result<()> {
 
 fn token_travels_as_a_subprotocol(lab: &Lab) -> Result<()> {
     let netns = Netns::new()?;
-    let trace = lab.trace(&only(&netns))?;
+    let trace = lab.trace(&only_without_stacks(&netns))?;
     let token = format!("synscope.token.{}", trace.api().token());
     let opened = Stream::open_with(trace.api(), &trace.path("/stream"), |request| {
         request.with_sub_protocol("synscope.v1").with_sub_protocol(token)
@@ -54,7 +54,7 @@ fn token_travels_as_a_subprotocol(lab: &Lab) -> Result<()> {
 
 fn stop_ends_the_stream(lab: &Lab) -> Result<()> {
     let netns = Netns::new()?;
-    let mut trace = lab.trace(&only(&netns))?;
+    let mut trace = lab.trace(&only_without_stacks(&netns))?;
     refuse(&netns, "stopped", "127.0.0.1:81")?;
     trace.expect("connect.failed")?;
     trace.stop()?;
@@ -70,7 +70,7 @@ fn stop_ends_the_stream(lab: &Lab) -> Result<()> {
 
 fn silent_stream_shows_a_heartbeat_every_five_seconds(lab: &Lab) -> Result<()> {
     let netns = Netns::new()?;
-    let mut trace = lab.trace(&only(&netns))?;
+    let mut trace = lab.trace(&only_without_stacks(&netns))?;
     let mut heartbeat = || match trace.stream().next(soon())? {
         Some(Frame::Message(message)) => {
             message.is("/type", "heartbeat")?.is("/counters/produced", 0)?;
@@ -87,7 +87,7 @@ fn silent_stream_shows_a_heartbeat_every_five_seconds(lab: &Lab) -> Result<()> {
 
 fn too_large_a_message_is_refused(lab: &Lab) -> Result<()> {
     let netns = Netns::new()?;
-    let mut trace = lab.trace(&only(&netns))?;
+    let mut trace = lab.trace(&only_without_stacks(&netns))?;
     trace.stream().send("ignored".to_owned())?;
     refuse(&netns, "after-ignored", "127.0.0.1:81")?;
     trace.expect("connect.failed")?;
