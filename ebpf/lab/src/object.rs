@@ -142,6 +142,11 @@ impl Program {
         encode(&self.insns)
     }
 
+    /// True for the second slot of a 64-bit immediate load, which is no instruction of its own.
+    pub fn is_second_half(&self, slot: usize) -> bool {
+        slot > 0 && self.insns[slot - 1].is_wide()
+    }
+
     /// The function that a slot belongs to.
     pub fn function_at(&self, slot: usize) -> &str {
         let inside = self.functions.iter().rev().find(|(start, _)| *start <= slot);

@@ -6,6 +6,7 @@ pub mod case;
 pub mod cases;
 pub mod fabric;
 pub mod fixtures;
+pub mod histories;
 pub mod live;
 pub mod modelled;
 pub mod outcome;

@@ -64,9 +64,14 @@ fn healthy() -> Vec<Case> {
         other_protocol(17),
         case("durations fall into their powers of two")
             .with(|options| options.slow = std::time::Duration::MAX)
-            .steps(durations.collect::<Vec<_>>())
+            .steps(durations.clone().collect::<Vec<_>>())
             .tells([])
             .counts(|counters| counters.established == 100),
+        case("durations of what is told fall into the same buckets")
+            .with(|options| options.slow = std::time::Duration::ZERO)
+            .steps(durations.collect::<Vec<_>>())
+            .tells(vec![told(kind::ESTABLISHED); 100])
+            .counts(|counters| (counters.established, counters.quiet) == (100, 0)),
     ]
 }
 

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// More reads than any hook makes.
-const READS: usize = 18;
+const READS: usize = 26;
 
 pub(super) fn cases() -> Vec<Case> {
     let peer: IpAddr = v6().peer;
@@ -31,33 +31,37 @@ pub(super) fn cases() -> Vec<Case> {
 
 fn at_each_read(name: &str, before: &[Step], step: &Step) -> Vec<Case> {
     let [sample, other] = [v4(), v6()];
-    let owned = Packet {
+    let owned = |socket: Socket, version: u8| Packet {
         sock: Some(0),
-        source: sample.local,
-        destination: sample.peer,
-        ports: (sample.local_port, sample.peer_port),
+        source: socket.local,
+        destination: socket.peer,
+        ports: (socket.local_port, socket.peer_port),
         flags: 2,
         protocol: 6,
-        version: 4,
+        version,
         has_transport: true,
         device: Some(NETNS),
     };
-    let unowned = Packet { sock: None, source: other.local, destination: other.peer, version: 6, ..owned };
-    let plain = (0..READS).map(|nth| {
-        let base = case(format!("read {nth} fails at {name}")).with(|options| {
-            (options.stacks, options.starts) = (true, true);
+    let variants = [(sample, owned(sample, 4)), (other, owned(other, 6))];
+    let mut cases = Vec::new();
+    for (nth, (socket, packet)) in (0..READS).flat_map(|nth| variants.map(|variant| (nth, variant))) {
+        let version = packet.version;
+        let plain = case(format!("read {nth} fails at {name}, IPv{version}")).with(|options| {
+            (options.stacks, options.starts) = (version == 4, true);
         });
-        around(base, sample, before, nth, step)
-    });
-    let filtered = (0..READS).map(|nth| {
-        let base = case(format!("read {nth} fails at {name}, with filters")).with(|options| {
-            options.filter.netns = vec![NETNS];
-            options.filter.peer_ports = vec![400..=500];
-            options.filter.peers = vec!["::/0".parse().unwrap()];
-        });
-        around(base, other, before, nth, step)
-    });
-    plain.chain(filtered).map(|case| case.packets([owned, unowned])).collect()
+        let filtered =
+            case(format!("read {nth} fails at {name}, IPv{version}, with filters")).with(|options| {
+                options.filter.netns = vec![NETNS];
+                options.filter.peer_ports = vec![400..=500];
+                options.filter.peers =
+                    ["192.0.0.0/8", "2001:db8::/32"].map(|network| network.parse().unwrap()).to_vec();
+            });
+        let unowned = Packet { sock: None, ..packet };
+        cases.extend(
+            [plain, filtered].map(|base| around(base, socket, before, nth, step).packets([packet, unowned])),
+        );
+    }
+    cases
 }
 
 /// The hook fires once with the fault and once without, and then life goes on.

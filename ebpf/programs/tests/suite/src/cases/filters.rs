@@ -20,12 +20,16 @@ pub(super) fn cases() -> Vec<Case> {
     let families = [("IPv4", Family::Ipv4), ("IPv6", Family::Ipv6)].map(|(name, family)| {
         history(&format!("family {name}"), Filter { family: Some(family), ..Filter::default() })
     });
-    singles.chain(families).chain([everything(), ports_at_the_edges(), networks_in_networks()]).collect()
+    let others = [everything(), ports_at_the_edges(), networks_in_networks()];
+    singles.chain(families).chain(others).chain(local_ports()).collect()
 }
 
 /// The same history for every filter: each family starts, each hook fires; what is told, the reference knows.
 fn history(name: &str, filter: Filter) -> Case {
-    let sockets = [v4(), v6(), v4_mapped(), Socket { netns: 9, peer_port: 81, local_port: 7, ..v4() }];
+    // Zeros like those of a v4-mapped address, and then something else.
+    let nearly_mapped = Socket { peer: "::fffe:192.0.2.7".parse().unwrap(), ..v6() };
+    let elsewhere = Socket { netns: 9, peer_port: 81, local_port: 7, ..v4() };
+    let sockets = [v4(), v6(), v4_mapped(), nearly_mapped, elsewhere];
     let packet = Packet {
         sock: None,
         source: v4().local,
@@ -51,13 +55,14 @@ fn history(name: &str, filter: Filter) -> Case {
             packet,
             Packet { device: Some(9), ports: (7, 81), ..packet },
             Packet { device: None, ..packet },
+            Packet { destination: nearly_mapped.peer, source: v6().local, version: 6, ..packet },
         ])
         .steps(
             connects
                 .chain(closes)
                 .chain(returns)
                 .chain((0..sockets.len()).map(Step::SynAck))
-                .chain((0..3).map(|packet| Step::Drop(packet, 3)))
+                .chain((0..4).map(|packet| Step::Drop(packet, 3)))
                 .collect::<Vec<_>>(),
         )
         .sockets(sockets)
@@ -149,4 +154,33 @@ fn networks_in_networks() -> Case {
         })
         .steps((0..peers.len()).flat_map(|sock| [connect(sock), close(sock)]).collect::<Vec<_>>())
         .sockets(peers.map(socket))
+}
+
+/// The local port is asked for at whatever is told.
+fn local_ports() -> [Case; 2] {
+    [(40_123, "as asked for"), (40_122, "another than asked for")].map(|(port, name)| {
+        let socket = Socket { local_port: port, ..v6() };
+        let packet = Packet { ports: (port, 443), sock: Some(0), ..super::passive::syn() };
+        case(format!("filter: the local port of everything that is told, {name}"))
+            .sockets([socket])
+            .requests([Socket { num: port, ..socket }])
+            .packets([packet, Packet { sock: None, ..packet }])
+            .with(|options| {
+                options.filter.local_ports = vec![40_123..=40_123];
+                options.slow = std::time::Duration::ZERO;
+            })
+            .steps([
+                connect(0),
+                Step::Retransmit(0, 0),
+                Step::Challenge(0),
+                Step::Drop(0, 2),
+                Step::Drop(1, 2),
+                super::establish(0),
+                Step::SynAck(0),
+                connect(0),
+                close(0),
+                Step::Returned(0, -101),
+                Step::Returned(0, -101),
+            ])
+    })
 }

@@ -34,7 +34,7 @@ pub const S: u64 = 1_000 * MS;
 pub const NETNS: u32 = 4_026_531_840;
 
 /// A case to be completed.
-fn case(name: impl Into<String>) -> Case {
+pub(crate) fn case(name: impl Into<String>) -> Case {
     Case {
         name: name.into(),
         options: Options {
@@ -89,7 +89,7 @@ impl Case {
     }
 }
 
-fn v4() -> Socket {
+pub(crate) fn v4() -> Socket {
     Socket {
         family: AF_INET,
         protocol: TCP,
@@ -106,7 +106,7 @@ fn v4() -> Socket {
     }
 }
 
-fn v6() -> Socket {
+pub(crate) fn v6() -> Socket {
     Socket {
         family: AF_INET6,
         local: Ipv6Addr::new(0x2001, 0xdb8, 1, 2, 3, 4, 5, 6).into(),
@@ -116,7 +116,7 @@ fn v6() -> Socket {
 }
 
 /// IPv4 through a socket of the other family.
-fn v4_mapped() -> Socket {
+pub(crate) fn v4_mapped() -> Socket {
     let mapped = |address: IpAddr| match address {
         IpAddr::V4(v4) => v4.to_ipv6_mapped().into(),
         v6 @ IpAddr::V6(_) => v6,

@@ -31,7 +31,7 @@ fn synacks() -> Vec<Case> {
 const SYN: u8 = 0x02;
 const ACK: u8 = 0x10;
 
-fn syn() -> Packet {
+pub(super) fn syn() -> Packet {
     let socket = v4();
     Packet {
         sock: None,
