@@ -117,3 +117,9 @@ export interface Problem {
   remedy?: string;
   field?: string;
 }
+
+export interface Capabilities {
+  kernel: string;
+  works: boolean;
+  checks: { name: string; status: string; found: string; costs?: string; remedy?: string }[];
+}

@@ -40,6 +40,11 @@ export class Api {
     return (await this.#call('GET', '/api/v1/traces')).traces;
   }
 
+  /** @returns {Promise<import('../../types/wire').Capabilities>} */
+  capabilities() {
+    return this.#call('GET', '/api/v1/capabilities');
+  }
+
   /** @param {string} id @returns {Promise<Trace>} */
   trace(id) {
     return this.#call('GET', `/api/v1/traces/${encodeURIComponent(id)}`);

@@ -37,7 +37,18 @@ export function el(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** @typedef {{ knows: (attempt: number) => boolean, open: (attempt: number) => void }} Links */
+/**
+ * @param {string} tag @param {Record<string, string | number>} attributes @param {...(Node | string)} children
+ * @returns {SVGElement}
+ */
+export function svg(tag, attributes, ...children) {
+  const element = /** @type {SVGElement} */ (document.createElementNS(SVG, tag));
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, String(value));
+  element.append(...children);
+  return element;
+}
+
+/** @typedef {{ trace: () => string, knows: (attempt: number) => boolean, open: (attempt: number) => void }} Links */
 
 /** A button to another attempt; none where the page does not hold it. @param {Links} links @param {number | undefined} attempt */
 export function linkTo(links, attempt) {
@@ -73,18 +84,14 @@ export function fitCanvas(canvas, ctx) {
 
 /** @param {import('./causes.js').Outcome} outcome @param {string} key */
 export function glyph(outcome, key) {
-  const svg = document.createElementNS(SVG, 'svg');
-  svg.setAttribute('viewBox', '0 0 12 12');
-  svg.setAttribute('class', 'glyph');
-  svg.setAttribute('aria-hidden', 'true');
-  svg.append(document.createElementNS(SVG, 'path'));
-  drawGlyph(svg, outcome, key);
-  return svg;
+  const symbol = svg('svg', { viewBox: '0 0 12 12', class: 'glyph', 'aria-hidden': 'true' }, svg('path', {}));
+  drawGlyph(symbol, outcome, key);
+  return symbol;
 }
 
-/** @param {SVGElement} svg @param {import('./causes.js').Outcome} outcome @param {string} key */
-export function drawGlyph(svg, outcome, key) {
-  if (svg.dataset.outcome === key) return;
-  svg.dataset.outcome = key;
-  svg.firstElementChild?.setAttribute('d', outcome.glyph);
+/** @param {SVGElement} symbol @param {import('./causes.js').Outcome} outcome @param {string} key */
+export function drawGlyph(symbol, outcome, key) {
+  if (symbol.dataset.outcome === key) return;
+  symbol.dataset.outcome = key;
+  symbol.firstElementChild?.setAttribute('d', outcome.glyph);
 }

@@ -1,9 +1,11 @@
 // Everything about one attempt.
 
 import { outcome, outcomeKey } from './causes.js';
+import { copyButtons } from './copy.js';
 import { el, glyph, linkTo, setText } from './dom.js';
 import { connection, eventName, owner, story, surroundings } from './facts.js';
-import { clock, duration, plural, visible } from './format.js';
+import { clock, duration, plural } from './format.js';
+import { diagram, stepsOf } from './sequence.js';
 import { stack } from './stack.js';
 
 /** @typedef {import('./attempts.js').Attempt} Attempt */
@@ -70,6 +72,7 @@ export class Drawer {
       ...this.#around(attempt),
       section('Owner', attempt.process ? this.#list(owner(attempt)) : el('p', { class: 'hint' }, 'Not known: the attempt began before the trace.')),
       ...stacks(attempt),
+      copyButtons(attempt, this.#links.trace),
     );
     this.#element.scrollTop = scrolled;
     if (held) this.focus();
@@ -103,27 +106,18 @@ function section(title, ...content) {
 
 /** @param {Attempt} attempt */
 function timeTable(attempt) {
-  /** @type {{ what: string, time: number, kind: string }[]} */
-  const steps = [{ what: 'SYN', time: attempt.start, kind: 'syn' }];
-  attempt.retransmits.forEach((time, index) => steps.push({ what: `SYN again (${index + 1})`, time, kind: 'syn' }));
-  for (const mark of attempt.marks) {
-    if (!/^connect\.(start|retransmit|established|failed)$/.test(mark.event)) {
-      const why = mark.reason ? `: ${visible(mark.reason)}` : '';
-      steps.push({ what: eventName(mark.event) + why, time: mark.time, kind: 'other' });
-    }
-  }
-  steps.sort((a, b) => a.time - b.time);
-  if (attempt.end !== null) steps.push({ what: outcome(attempt).label, time: attempt.end, kind: 'end' });
+  const steps = stepsOf(attempt);
   const rows = steps.map(({ what, time, kind }, index) => el('tr', { 'data-kind': kind },
     el('th', { scope: 'row' }, what),
     el('td', { title: clock(time, 6) }, clock(time)),
     el('td', {}, index === 0 ? '' : `+${duration(time - attempt.start)}`),
     el('td', {}, index === 0 ? '' : duration(time - steps[index - 1].time))));
-  const head = el('tr', {}, ...['', 'Time', 'Since start', 'Interval'].map((name) => el('th', { scope: 'col' }, name)));
+  const head = el('tr', {}, ...['Step', 'Time', 'Since start', 'Interval'].map((name) => el('th', { scope: 'col' }, name)));
+  const drawn = diagram(attempt, steps);
   const table = el('table', { class: 'steps' }, el('thead', {}, head), el('tbody', {}, ...rows));
   const unseen = attempt.synRetransmits - attempt.retransmits.length;
-  if (unseen <= 0) return table;
-  return el('div', {}, table, el('p', { class: 'hint' }, `The kernel counted ${plural(unseen, 'more retransmit')}, whose events did not arrive here.`));
+  if (unseen <= 0) return el('div', {}, drawn, table);
+  return el('div', {}, drawn, table, el('p', { class: 'hint' }, `The kernel counted ${plural(unseen, 'more retransmit')}, whose events did not arrive here.`));
 }
 
 /** @param {Attempt} attempt */

@@ -1,6 +1,7 @@
 // The page: which of its views is shown, which trace is watched, and when to draw.
 
 import { Api, Refused, Unreachable } from './api.js';
+import { showCapabilities } from './capabilities.js';
 import { byId, kindById, setAttribute, setText } from './dom.js';
 import { listenKeys } from './keys.js';
 import { parseRoute, showRoute } from './route.js';
@@ -14,6 +15,7 @@ import { adoptToken, forgetToken, keepToken, tokenIn } from './token.js';
 /** @typedef {'start' | 'token' | 'trace' | 'none'} ViewName */
 
 const POLL = 5000;
+const ADDRESS_DELAY = 200;
 const VIEWS = /** @type {const} */ (['start', 'token', 'trace']);
 
 class App {
@@ -29,7 +31,10 @@ class App {
   #drawing = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #due;
-  #stage = new Stage(() => this.#request(), (attempt) => this.#route(attempt?.id ?? null));
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #address;
+  #routed = '';
+  #stage = new Stage(() => this.#request());
   #start = new StartPanel((request) => this.#startTrace(request), (error) => this.#handled(error), () => this.#showView('trace'));
   #switcher = new Switcher((id) => this.#open(id));
 
@@ -62,11 +67,14 @@ class App {
     }
     this.#api = new Api(token);
     if (!(await this.#poll())) return;
-    const { trace, attempt } = parseRoute(location.hash);
+    const { trace, attempt, look } = parseRoute(location.hash);
     const known = this.#traces.find((candidate) => candidate.id === trace);
     const running = this.#traces.find((candidate) => candidate.state === 'running');
     const chosen = known ?? running ?? this.#traces[0];
-    if (chosen) this.#open(chosen.id, known ? attempt : null);
+    if (chosen) {
+      this.#open(chosen.id, known ? attempt : null);
+      if (known) this.#stage.restore(look);
+    }
     else this.#showStart();
   }
 
@@ -95,7 +103,6 @@ class App {
       this.#session?.close();
       this.#session = new Session(this.#api, id, () => this.#sessionChanged());
       this.#stage.show(this.#session, attempt);
-      showRoute({ trace: id, attempt });
     } else if (attempt !== null) {
       this.#stage.want(attempt);
     }
@@ -107,9 +114,12 @@ class App {
     this.#request();
   }
 
-  /** @param {number | null} attempt */
-  #route(attempt) {
-    showRoute({ trace: this.#session?.id ?? null, attempt });
+  /** Browsers refuse an address that changes with every frame. */
+  #route() {
+    clearTimeout(this.#address);
+    this.#address = setTimeout(() => {
+      if (this.#session) showRoute({ trace: this.#session.id, attempt: this.#stage.shown, look: this.#stage.look });
+    }, ADDRESS_DELAY);
   }
 
   /** @param {object} request */
@@ -169,7 +179,17 @@ class App {
     this.#begin();
   }
 
+  async #learnCapabilities() {
+    try {
+      if (this.#api) showCapabilities(await this.#api.capabilities());
+    } catch (error) {
+      // Without them the panel says nothing of the kernel; starting a trace will.
+      this.#handled(error);
+    }
+  }
+
   #showStart() {
+    this.#learnCapabilities();
     byId('start-cancel').hidden = this.#session === null;
     this.#showView('start');
     this.#start.focus();
@@ -199,6 +219,9 @@ class App {
     byId('new-trace').hidden = this.#view === 'start' || this.#view === 'token';
     setAttribute(document.body, 'data-view', this.#view);
     const due = this.#view === 'trace' ? this.#stage.draw() : null;
+    const routed = JSON.stringify([this.#session?.id, this.#stage.shown, this.#stage.look]);
+    if (routed !== this.#routed) this.#route();
+    this.#routed = routed;
     // A countdown to the next attempt to connect also moves.
     const next = due ?? (this.#session?.connection.phase === 'reconnecting' ? 500 : null);
     if (next !== null) this.#due = setTimeout(() => this.#request(), next);

@@ -55,6 +55,38 @@ export function traceRequest(typed) {
   return request;
 }
 
+const PORTS = /^(\d{1,5})(?:-(\d{1,5}))?$/;
+
+/** @param {string} word */
+function isPort(word) {
+  const [, from, to = from] = PORTS.exec(word) ?? [];
+  return from !== undefined && Number(from) <= Number(to) && Number(to) <= 65_535;
+}
+
+/** @param {string} word */
+function isAddress(word) {
+  const [address, prefix, rest] = word.split('/');
+  const four = /^\d{1,3}(\.\d{1,3}){3}$/.test(address) && address.split('.').every((part) => Number(part) < 256);
+  const six = /^[\da-f:.]*:[\da-f:.]*$/i.test(address);
+  const fits = prefix === undefined || (/^\d{1,3}$/.test(prefix) && Number(prefix) <= (four ? 32 : 128));
+  return (four || six) && fits && rest === undefined;
+}
+
+/** @type {[RegExp, (word: string) => boolean, string][]} */
+const CHECKS = [
+  [/peer$/, isAddress, 'An address or a CIDR, as 203.0.113.7 or 2001:db8::/32'],
+  [/_port$/, isPort, 'Ports from 0 to 65535, as 22 or 8000-9000'],
+  [/pid$|uid$|netns$|slow_ms$|max_events$/, (word) => /^\d{1,15}$/.test(word), 'A whole number'],
+];
+
+/** What is plainly wrong with what was typed; the server judges the rest. @param {string} name @param {string} value */
+export function fieldProblem(name, value) {
+  if (name === 'ttl_s') return value.trim() === '' || typeof seconds(value) === 'number' ? null : 'Seconds, or a number with s, m, h or d';
+  if (name === 'filter.comm') return value.split(',').some((comm) => new TextEncoder().encode(comm.trim()).length > 15) ? 'The kernel keeps 15 bytes of a name' : null;
+  const check = CHECKS.find(([names]) => names.test(name));
+  return check && !words(value).every(check[1]) ? `${check[2]}.` : null;
+}
+
 /**
  * The form's field that a problem's `field` names: `filter.peer[1]` and `filter.peer` are both the peer's.
  * @param {string | undefined} field @param {string[]} names

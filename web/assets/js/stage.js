@@ -4,6 +4,7 @@ import { ArrangePanel } from './arrange.js';
 import { byId, kindById, setText } from './dom.js';
 import { Drawer } from './drawer.js';
 import { count, duration } from './format.js';
+import { offerLooks } from './look.js';
 import { span } from './scale.js';
 import { Rows, isHead } from './rows.js';
 import { Strays } from './strays.js';
@@ -39,15 +40,10 @@ export class Stage {
   #list = byId('list');
   #theme;
   #request;
-  #selected;
 
-  /**
-   * @param {() => void} request asks for a frame
-   * @param {(attempt: Attempt | null) => void} selected told of every change of the selection
-   */
-  constructor(request, selected) {
+  /** @param {() => void} request asks for a frame */
+  constructor(request) {
     this.#request = request;
-    this.#selected = selected;
     this.view = new View(request);
     this.#theme = readTheme(this.#element);
     const shared = { view: this.view, rows: this.rows, theme: () => this.#theme };
@@ -58,7 +54,7 @@ export class Stage {
       ...shared, list: this.#list, state: () => this.#session?.state ?? null, live: () => this.#session?.fresh ?? false, open: (row) => this.#tapped(row),
     });
     /** @type {import('./dom.js').Links} */
-    const links = { knows: (id) => this.#session?.state.attempts.get(id) !== undefined, open: (id) => this.want(id) };
+    const links = { trace: () => this.#session?.id ?? '', knows: (id) => this.#session?.state.attempts.get(id) !== undefined, open: (id) => this.want(id) };
     this.drawer = new Drawer(byId('drawer'), () => this.close(), links);
     this.strays = new Strays(links);
     this.strip = new Strip(kindById('overview', HTMLCanvasElement), this.view, () => this.#theme);
@@ -72,6 +68,18 @@ export class Stage {
     this.#wanted = wanted;
     this.table.clear();
     this.view.reset();
+  }
+
+  /** What a link needs to show the same. @returns {import('./route.js').Look} */
+  get look() {
+    const { domain, follow } = this.view;
+    return { ...this.rows.arrangement, range: follow || domain.from <= 0 ? null : domain };
+  }
+
+  /** @param {import('./route.js').Look} look */
+  restore({ range, ...arrangement }) {
+    this.arrange?.set(arrangement);
+    if (range) this.view.set(range, false);
   }
 
   /** @param {number} attempt to select once it is known */
@@ -90,6 +98,11 @@ export class Stage {
     return attempts && typeof selected === 'number' ? attempts.at(selected - attempts.dropped) ?? null : null;
   }
 
+  /** The attempt whose details are open. */
+  get shown() {
+    return this.#wanted ?? this.#attempt?.id ?? null;
+  }
+
   /** @param {import('./rows.js').Row} row */
   #tapped(row) {
     if (!isHead(row)) {
@@ -106,7 +119,6 @@ export class Stage {
     if (!state) return;
     this.view.select(attempt.ordinal);
     this.view.reveal(attempt.start, attempt.end ?? this.#now);
-    this.#selected(attempt);
     this.drawer.draw(attempt, this.#now);
     this.rows.reveal(attempt);
     this.table.show(this.rows.indexOf(attempt.ordinal));
@@ -122,7 +134,6 @@ export class Stage {
   close() {
     const key = this.view.selected;
     this.view.select(null);
-    this.#selected(null);
     this.drawer.draw(null, 0);
     if (key !== null) this.table.focus(key);
   }
@@ -232,6 +243,7 @@ export class Stage {
       this.#theme = readTheme(this.#element);
       this.#request();
     };
+    offerLooks(refresh);
     matchMedia('(prefers-color-scheme: dark)').addEventListener('change', refresh);
     new ResizeObserver(refresh).observe(this.#element);
   }

@@ -2,7 +2,7 @@
 
 import { Refused } from './api.js';
 import { byId, el, kindById, setText } from './dom.js';
-import { fieldNamed, traceRequest } from './request.js';
+import { fieldNamed, fieldProblem, traceRequest } from './request.js';
 
 /** @typedef {HTMLInputElement | HTMLSelectElement} Field */
 
@@ -29,7 +29,22 @@ export class StartPanel {
     this.#form.addEventListener('input', (event) => {
       if (event.target instanceof HTMLElement) clearField(event.target);
     });
+    this.#form.addEventListener('change', (event) => {
+      const field = this.#fields.find((candidate) => candidate === event.target);
+      const problem = field && fieldProblem(field.name, field.value);
+      if (field && problem) markField(field, [problem], false);
+    });
+    for (const preset of this.#form.querySelectorAll('[data-preset]')) {
+      preset.addEventListener('click', () => this.#preset(/** @type {HTMLElement} */ (preset).dataset.preset ?? ''));
+    }
     byId('start-cancel').addEventListener('click', cancel);
+  }
+
+  /** @param {string} name of the field that the preset asks for */
+  #preset(name) {
+    this.#form.reset();
+    this.#clear();
+    (this.#fields.find((field) => field.name === name) ?? this.#button).focus();
   }
 
   focus() {
@@ -75,19 +90,20 @@ export class StartPanel {
       this.#problem.scrollIntoView({ block: 'nearest' });
       return;
     }
-    markField(field, words);
+    markField(field, words, true);
   }
 }
 
-/** @param {Field} field @param {string[]} words */
-function markField(field, words) {
+/** @param {Field} field @param {string[]} words @param {boolean} go moves the focus there */
+function markField(field, words, go) {
+  clearField(field);
   const id = `problem-${field.name.replace('.', '-')}`;
   field.setAttribute('aria-invalid', 'true');
   field.setAttribute('aria-describedby', id);
   field.closest('label')?.append(el('span', { class: 'problem', id, role: 'alert' }, ...words.map((text) => el('span', {}, text))));
   const folded = field.closest('details');
   if (folded) folded.open = true;
-  field.focus();
+  if (go) field.focus();
 }
 
 /** @param {HTMLElement} field */

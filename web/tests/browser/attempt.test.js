@@ -125,6 +125,9 @@ browserTest('many outcomes together, in light and dark, wide and narrow', () => 
   await screenshot(page, 'narrow-dark');
   await page.emulateMedia({ colorScheme: 'light' });
   await screenshot(page, 'narrow');
+  await page.setViewportSize({ width: 1920, height: 1080 });
+  await screenshot(page, 'wide');
+  await page.setViewportSize({ width: 390, height: 844 });
   const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
   assert.ok(overflow <= 0, `${overflow} px wider than the screen`);
 }));

@@ -2,7 +2,8 @@
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { accessSync, constants, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { accessSync, constants, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -153,8 +154,31 @@ export function inNamespace(script) {
   });
 }
 
-/** @param {import('playwright-core').Page} page @param {string} name */
+const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+
+/**
+ * Insists that axe finds nothing wrong, in light and in dark.
+ * @param {import('playwright-core').Page} page @param {string} name of the state, for the complaint
+ */
+async function checkAccess(page, name) {
+  const before = await page.evaluate(() => (matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light'));
+  for (const colorScheme of /** @type {const} */ (['light', 'dark'])) {
+    await page.emulateMedia({ colorScheme });
+    await page.evaluate(AXE);
+    const found = await page.evaluate(async () => {
+      const { violations } = await /** @type {any} */ (window).axe.run(document, { resultTypes: ['violations'] });
+      return violations.flatMap((/** @type {any} */ violation) => violation.nodes.map((/** @type {any} */ node) =>
+        `${violation.id}: ${node.html.slice(0, 160)} ${node.any.map((/** @type {any} */ check) => check.message).join(' ')}`));
+    });
+    assert.deepEqual(found, [], `${name}, ${colorScheme}`);
+  }
+  await page.emulateMedia({ colorScheme: before });
+}
+
+/** Takes a picture of a state, once axe is content with it. @param {import('playwright-core').Page} page @param {string} name */
 export async function screenshot(page, name) {
+  // Without JavaScript in the page, axe cannot run in it either.
+  if (name !== 'no-javascript') await checkAccess(page, name);
   const published = process.env.UPDATE_SCREENSHOTS === '1' && name === 'timeline';
   const directory = published ? fileURLToPath(new URL('../docs/images/', WEB)) : RESULTS;
   mkdirSync(directory, { recursive: true });

@@ -7,8 +7,14 @@ const REFUSED = 'nc -w 1 10.99.0.1 9; exit 0';
 
 browserTest('a wrong field is named by the server and shown at the field', () => withPage(async (page, server, complaints) => {
   await page.goto(server.url);
+  await page.locator('#capabilities summary', { hasText: /^Kernel \d/ }).click();
+  await page.locator('#capabilities li', { hasText: 'tcp_retransmit_skb' }).waitFor();
   await screenshot(page, 'start');
-  await page.fill('[name="filter.peer"]', 'nowhere/99');
+  await page.getByRole('button', { name: 'One peer' }).click();
+  await page.keyboard.type('203.0.113.300');
+  await page.keyboard.press('Tab');
+  await page.locator('label', { has: page.locator('[name="filter.peer"]') }).getByRole('alert').filter({ hasText: 'An address or a CIDR' }).waitFor();
+  await page.fill('[name="filter.peer"]', '203.0.113.7/::');
   await page.getByRole('button', { name: 'Start', exact: true }).click();
   const label = page.locator('label', { has: page.locator('[name="filter.peer"]') });
   await label.getByRole('alert').waitFor();
@@ -40,8 +46,8 @@ browserTest('stopping, the switcher, and a link to an attempt', () => withPage(a
   await page.getByRole('button', { name: 'Stop' }).click();
   await page.locator('#connection', { hasText: 'stopped' }).waitFor();
   assert.equal(await page.getByRole('button', { name: 'Stop' }).isVisible(), false);
+  await page.waitForFunction(() => /#trace=[^&]+&attempt=\d+&from=/.test(location.hash));
   const link = page.url();
-  assert.match(link, /#trace=[^&]+&attempt=\d+$/);
 
   await page.getByRole('button', { name: 'New trace' }).click();
   await page.fill('[name="name"]', 'second');

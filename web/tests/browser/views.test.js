@@ -1,7 +1,7 @@
 // Looking at many attempts: overview, groups, folds, filters, and links that reproduce a view.
 
 import assert from 'node:assert/strict';
-import { browserTest, inNamespace, screenshot, startTrace, withPage } from './harness.js';
+import { TOKEN, browserTest, inNamespace, screenshot, startTrace, withPage } from './harness.js';
 
 browserTest('dragging over the overview chooses a stretch, clicking moves it', () => withPage(async (page, server) => {
   await startTrace(page, server);
@@ -72,4 +72,42 @@ browserTest('storms fold and unfold, groups collapse, filters hide, ranges are c
   assert.equal(await page.locator('#span').textContent(), before, 'choosing alone moves nothing');
   await page.keyboard.press('f');
   await page.waitForFunction((text) => document.getElementById('span')?.textContent !== text, before);
+}));
+
+browserTest('a link reproduces what is looked at, an attempt can be copied, colours be chosen', () => withPage(async (page, server) => {
+  await startTrace(page, server);
+  await inNamespace('for port in 1 2 3; do nc -w 1 10.99.0.1 $port; done; exit 0');
+  await page.locator('#rows tr[data-ordinal="2"]').click();
+  await page.locator('#group').selectOption('peer');
+  await page.locator('#filter').fill('-port:1');
+  await page.getByRole('button', { name: 'Fit' }).click();
+  await page.waitForFunction(() => /from=.*group=peer.*filter=-port/.test(location.hash));
+  const [link, span] = [page.url(), await page.locator('#span').textContent()];
+
+  const drawer = page.locator('#drawer');
+  await page.context().grantPermissions(['clipboard-read', 'clipboard-write']);
+  await drawer.getByRole('button', { name: 'Copy curl' }).click();
+  await drawer.getByText('copied').waitFor();
+  const curl = await page.evaluate(() => navigator.clipboard.readText());
+  const [, url] = /'(http[^']+)'/.exec(curl) ?? [];
+  const answer = await page.request.get(url, { headers: { Authorization: `Bearer ${TOKEN}` } });
+  assert.equal((await answer.json()).events[0].network.peer.port, 3, 'the call that was copied answers with the attempt');
+  assert.equal(await drawer.locator('.sequence .sign').count(), 2, 'a SYN and its answer are drawn');
+
+  await page.goto('about:blank');
+  await page.goto(link);
+  await drawer.locator('.sentence', { hasText: '10.99.0.1:3 refused' }).waitFor();
+  assert.equal(await page.locator('#span').textContent(), span);
+  assert.deepEqual(await page.locator('#rows tr.group .label').allInnerTexts(), ['10.99.0.1:2', '10.99.0.1:3']);
+
+  const paper = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+  const light = await paper();
+  const look = page.getByRole('button', { name: 'Dark or light' });
+  await look.click();
+  assert.equal(await paper(), light, 'light by choice');
+  await look.click();
+  assert.notEqual(await paper(), light);
+  await page.reload();
+  await drawer.waitFor();
+  assert.notEqual(await paper(), light, 'the choice stays');
 }));

@@ -1,11 +1,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { AttemptStore } from '../../assets/js/attempts.js';
+import { capabilityWords } from '../../assets/js/capabilities.js';
 import { OUTCOME_KEYS, outcome, outcomeKey, outcomeOf } from '../../assets/js/causes.js';
-import { fieldNamed, seconds, traceRequest } from '../../assets/js/request.js';
+import { asCurl, asJson } from '../../assets/js/copy.js';
+import { fieldNamed, fieldProblem, seconds, traceRequest } from '../../assets/js/request.js';
 import { formatRoute, parseRoute } from '../../assets/js/route.js';
+import { stepsOf } from '../../assets/js/sequence.js';
 import { tokenIn } from '../../assets/js/token.js';
 import { View } from '../../assets/js/view.js';
-import { BEGIN } from './events.js';
+import { BEGIN, event } from './events.js';
 
 test('every outcome has a glyph of its own', () => {
   const glyphs = OUTCOME_KEYS.map((key) => outcomeOf(key).glyph);
@@ -38,10 +42,60 @@ test('a problem finds its field however it is named', () => {
   assert.equal(fieldNamed(undefined, names), null);
 });
 
+const look = { group: '', sort: 'told', fold: true, filter: '', range: null };
+
 test('an address reproduces what is open', () => {
-  assert.equal(formatRoute({ trace: 'k1', attempt: 1099511627777 }), 'trace=k1&attempt=1099511627777');
-  assert.deepEqual(parseRoute('#trace=k1&attempt=1099511627777'), { trace: 'k1', attempt: 1099511627777 });
-  assert.deepEqual(parseRoute('#attempt=x'), { trace: null, attempt: null });
+  assert.equal(formatRoute({ trace: 'k1', attempt: 1099511627777, look }), 'trace=k1&attempt=1099511627777');
+  assert.deepEqual(parseRoute('#trace=k1&attempt=1099511627777'), { trace: 'k1', attempt: 1099511627777, look });
+  assert.deepEqual(parseRoute('#attempt=x&group=constructor&sort=up&from=5&to=4'), { trace: null, attempt: null, look });
+  const all = { trace: 'k1', attempt: null, look: { group: 'peer', sort: 'failures', fold: false, filter: 'cause:refused "a b" #&=', range: { from: BEGIN + 0.25, to: BEGIN + 9 } } };
+  assert.deepEqual(parseRoute(`#${formatRoute(all)}`), all);
+});
+
+test('what is plainly wrong is said before it is sent', () => {
+  const wrong = (/** @type {string} */ name, /** @type {string[]} */ values) => values.filter((value) => fieldProblem(name, value) !== null);
+  assert.deepEqual(wrong('filter.peer', ['', '10.0.0.1', '10.0.0.0/8, ::1', '2001:db8::/32', '10.0.0.256', '10.0.0.0/33', 'host', '::/129', '1.2.3.4/8/8']), ['10.0.0.256', '10.0.0.0/33', 'host', '::/129', '1.2.3.4/8/8']);
+  assert.deepEqual(wrong('filter.peer_port', ['22 80', '8000-9000', '9000-8000', '65536', 'ssh']), ['9000-8000', '65536', 'ssh']);
+  assert.deepEqual(wrong('filter.comm', ['nc, Web Content', 'sixteen-bytes-xx']), ['sixteen-bytes-xx']);
+  assert.deepEqual(wrong('ttl_s', ['', '90', '2h', 'soon']), ['soon']);
+  assert.deepEqual(wrong('filter.pid', ['1, 2', '-1']), ['-1']);
+  assert.deepEqual(wrong('name', ['anything']), []);
+});
+
+test('capabilities are told with what they lack', () => {
+  const check = (/** @type {string} */ status) => ({ name: 'x', status, found: '' });
+  assert.equal(capabilityWords({ kernel: '6.1\u001b', works: true, checks: [check('ok')] }), 'Kernel 6.1‹U+001B› can tell everything');
+  assert.equal(capabilityWords({ kernel: '6.1', works: true, checks: [check('ok'), check('limited')] }), 'Kernel 6.1: 1 limit');
+  assert.equal(capabilityWords({ kernel: '6.1', works: false, checks: [check('missing')] }), 'Traces cannot run on kernel 6.1');
+});
+
+/** @param {...import('../../types/wire').TraceEvent} events */
+function attemptOf(...events) {
+  const store = new AttemptStore();
+  for (const told of events) store.take(told);
+  return /** @type {import('../../assets/js/attempts.js').Attempt} */ (store.at(0));
+}
+
+test('steps know which way they went, and which SYN was answered', () => {
+  const steps = (/** @type {string} */ cause) => stepsOf(attemptOf(
+    event(4, 1, 'connect.retransmit', 1000),
+    event(5, 1, 'skb.drop', 1500, { drop_reason: 'NO\u202eROUTE' }),
+    event(6, 1, 'connect.challenge', 2000),
+    event(7, 1, 'connect.failed', 4000, { cause }),
+  )).map(({ what, way, answered }) => [what, way, answered]);
+  assert.deepEqual(steps('closed_by_app'), [
+    ['SYN', 'out', false], ['SYN again (1)', 'out', false], ['packet dropped: NO‹U+202E›ROUTE', 'here', false], ['challenge ACK', 'in', false], ['gave up', 'here', false],
+  ]);
+  assert.deepEqual(steps('host_unreachable').at(-1), ['host unreachable', 'icmp', false]);
+  assert.deepEqual(stepsOf(attemptOf(event(1, 1, 'connect.failed', 1, { cause: 'refused' }))).map(({ way, answered }) => [way, answered]), [['out', true], ['in', false]]);
+});
+
+test('an attempt can be taken along as JSON and as a call', () => {
+  const attempt = attemptOf(event(4, 1, 'connect.retransmit', 1000), event(9, 1, 'connect.failed', 4000, { cause: 'timeout' }));
+  assert.equal(asCurl(attempt, 'http://127.0.0.1:7117', 'k1'),
+    'curl -H "Authorization: Bearer $SYNSCOPE_TOKEN" \'http://127.0.0.1:7117/api/v1/traces/k1/events?after=3&limit=6\'');
+  const json = JSON.parse(asJson(attempt));
+  assert.deepEqual([json.attempt, json.state, json.tcp.connect.cause, json.retransmits.length], [1, 'failed', 'timeout', 1]);
 });
 
 test('a token is found in what people paste', () => {

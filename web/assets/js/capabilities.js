@@ -1,0 +1,28 @@
+// What this kernel can and cannot tell, as the server found it.
+
+import { byId, el, setText } from './dom.js';
+import { plural, visible } from './format.js';
+
+/** @typedef {import('../../types/wire').Capabilities} Capabilities */
+
+/** @param {Capabilities} capabilities */
+export function capabilityWords({ kernel, works, checks }) {
+  const lacking = checks.filter(({ status }) => status !== 'ok').length;
+  if (!works) return `Traces cannot run on kernel ${visible(kernel)}`;
+  return lacking === 0 ? `Kernel ${visible(kernel)} can tell everything` : `Kernel ${visible(kernel)}: ${plural(lacking, 'limit')}`;
+}
+
+/** @param {Capabilities} capabilities */
+export function showCapabilities(capabilities) {
+  const element = byId('capabilities');
+  const checks = capabilities.checks.toSorted((a, b) => Number(a.status === 'ok') - Number(b.status === 'ok'));
+  const summary = el('summary');
+  setText(summary, capabilityWords(capabilities));
+  element.replaceChildren(summary, el('ul', {}, ...checks.map((check) => {
+    const words = [check.found, check.costs, check.remedy].filter((text) => text).map((text) => visible(/** @type {string} */ (text)));
+    return el('li', { 'data-status': check.status === 'ok' ? 'ok' : 'lacking' },
+      el('b', {}, visible(check.name)), ` ${visible(check.status)}: `, ...words.map((text) => el('span', {}, `${text} `)));
+  })));
+  if (capabilities.checks.some(({ status }) => status !== 'ok')) element.setAttribute('open', '');
+  element.hidden = false;
+}
