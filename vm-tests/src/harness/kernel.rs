@@ -28,7 +28,8 @@ fn parse_version(release: &str) -> Result<Version> {
 
 /// Ids of every BPF program in the kernel, by the kernel's own list.
 pub fn loaded_programs() -> Result<BTreeSet<u32>> {
-    aya::programs::loaded_programs().map(|program| Ok(program?.id())).collect()
+    let ids = aya::programs::loaded_programs().map(|program| Ok(program?.id()));
+    ids.filter(|id| !is_gone(id)).collect()
 }
 
 /// Ids of the BPF programs that a process holds open, by `/proc/PID/fdinfo`.
@@ -38,12 +39,22 @@ pub fn programs_of(pid: u32) -> Result<BTreeSet<u32>> {
 
 /// Ids of every BPF map in the kernel.
 pub fn loaded_maps() -> Result<BTreeSet<u32>> {
-    aya::maps::loaded_maps().map(|map| Ok(map?.id())).collect()
+    let ids = aya::maps::loaded_maps().map(|map| Ok(map?.id()));
+    ids.filter(|id| !is_gone(id)).collect()
 }
 
 /// Ids of the BPF maps that a process holds open.
 pub fn maps_of(pid: u32) -> Result<BTreeSet<u32>> {
     ids_of(pid, "map_id:")
+}
+
+/// Something may be unloaded between its turn in the kernel's list and the look at it.
+fn is_gone(id: &Result<u32>) -> bool {
+    let Err(error) = id else { return false };
+    error.chain().any(|cause| {
+        let io = cause.downcast_ref::<std::io::Error>();
+        io.is_some_and(|io| io.kind() == std::io::ErrorKind::NotFound)
+    })
 }
 
 fn ids_of(pid: u32, key: &str) -> Result<BTreeSet<u32>> {

@@ -9,7 +9,7 @@ use super::expect::{only_without_stacks, refuse};
 use crate::harness::{Actor, Lab, Netns};
 
 super::scenarios!["crowd":
-    thousand_attempts_of_fifty_threads_under_load,
+    thousand_attempts_of_fifty_threads_under_load [HEAVY],
 ];
 
 const THREADS: usize = 50;

@@ -28,7 +28,7 @@ fn killed_while_it_waits(lab: &Lab) -> Result<()> {
     trace.expect("connect.start")?.is("/process/pid", pid)?;
     // Its end is SIGKILL.
     drop(actor);
-    let end = trace.expect("connect.failed")?;
+    let (_, end) = trace.expect_end("connect.failed")?;
     failure(&end, "killed", None)?;
     end.is("/process/pid", pid)?.is("/process/comm", "to-be-killed")?;
     Ok(())
