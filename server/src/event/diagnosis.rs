@@ -177,7 +177,11 @@ fn retries(count: u16) -> String {
 /// A duration as people say it.
 fn human(duration: Duration) -> String {
     let seconds = duration.as_secs_f64();
-    if seconds >= 1.0 { format!("{seconds:.1} s") } else { format!("{:.1} ms", seconds * 1000.0) }
+    match seconds {
+        1.0.. => format!("{seconds:.1} s"),
+        0.0001.. => format!("{:.1} ms", seconds * 1000.0),
+        _ => format!("{:.0} µs", seconds * 1_000_000.0),
+    }
 }
 
 #[cfg(test)]
