@@ -37,4 +37,6 @@ if ! cmp -s web/package-lock.json web/node_modules/.installed-lock.json; then
   npm --prefix web ci --no-audit --no-fund --loglevel error
   cp web/package-lock.json web/node_modules/.installed-lock.json
 fi
+# For every platform: cargo-deny looks at all of them, and works offline.
+cargo fetch --locked --quiet
 echo "set up"
