@@ -103,7 +103,7 @@ impl Machine {
     fn probe_read(&mut self, run: &Run<'_>, user: bool) -> Done {
         let (to, size, from) = (run.get(1)?, len(run.get(2)?)?, run.get(3)?);
         let fails = self.world.read_fails();
-        let found = self.memory.probe(from, size, user).filter(|_| !fails).map(<[u8]>::to_vec);
+        let found = self.memory.probe(from, size, user)?.filter(|_| !fails).map(<[u8]>::to_vec);
         // What cannot be read is zeroed (bpf_probe_read_kernel_common; 6.18, kernel/trace/bpf_trace.c).
         let result = if found.is_some() { 0 } else { errno(-EFAULT) };
         self.memory.write(to, &found.unwrap_or_else(|| vec![0; size]))?;

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 /// What happened at one slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Hits {
-    executed: u64,
-    taken: u64,
+pub(crate) struct Hits {
+    pub(crate) executed: u64,
+    pub(crate) taken: u64,
 }
 
 /// Executions of every slot of every program.
@@ -16,20 +16,13 @@ pub struct Coverage {
 }
 
 impl Coverage {
-    pub(crate) fn note(&mut self, program: &str, slot: usize, slots: usize) {
-        if let Some(hits) = self.programs.get_mut(program) {
-            hits[slot].executed += 1;
-        } else {
-            let mut hits = vec![Hits::default(); slots];
-            hits[slot].executed += 1;
-            self.programs.insert(program.to_owned(), hits);
-        }
+    /// What was noted of a program so far, to be noted further and given back by [`Self::keep`].
+    pub(crate) fn take(&mut self, program: &str, slots: usize) -> Vec<Hits> {
+        self.programs.remove(program).unwrap_or_else(|| vec![Hits::default(); slots])
     }
 
-    pub(crate) fn note_taken(&mut self, program: &str, slot: usize) {
-        if let Some(hits) = self.programs.get_mut(program) {
-            hits[slot].taken += 1;
-        }
+    pub(crate) fn keep(&mut self, program: &str, hits: Vec<Hits>) {
+        self.programs.insert(program.to_owned(), hits);
     }
 
     /// Adds what another run reached.

@@ -12,6 +12,7 @@
 //!   memory made up by the test, faults on request. Whatever the model does not know is an error, never a
 //!   guess;
 //! - [`Coverage`] tells which instructions were reached;
+//! - [`mutate`] derives slightly wrong programs from a right one;
 //! - [`btf`] reads type information, and [`btf::reduce`] cuts a kernel's down to a size that can be
 //!   committed as a fixture;
 //! - `kernel` (with the feature of that name) gives tests memory in the running kernel whose address they know,
@@ -27,6 +28,7 @@ pub mod insn;
 pub mod isa;
 #[cfg(feature = "kernel")]
 pub mod kernel;
+pub mod mutate;
 
 mod alu;
 mod calls;

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::{
     alu,
-    coverage::Coverage,
+    coverage::{Coverage, Hits},
     frames,
     insn::{Insn, call, class, op, pseudo},
     isa,
@@ -87,6 +87,7 @@ pub(crate) struct Run<'a> {
     frames: Vec<Frame>,
     context: u64,
     at: usize,
+    hits: Vec<Hits>,
 }
 
 impl Machine {
@@ -130,6 +131,14 @@ impl Machine {
         self.memory.add(Kind::Kernel, bytes)
     }
 
+    /// Makes a structure in kernel memory, of which helpers may read its members and nothing else: offset and
+    /// length of each. Reading too much, or beside a member, is an error.
+    pub fn add_structure(&mut self, bytes: Vec<u8>, members: Vec<(usize, usize)>) -> u64 {
+        let address = self.add_kernel_memory(bytes);
+        self.memory.set_members(address, members);
+        address
+    }
+
     /// Makes user memory that programs can only reach through helpers; returns its address.
     pub fn add_user_memory(&mut self, bytes: Vec<u8>) -> u64 {
         self.memory.add(Kind::User, bytes)
@@ -163,6 +172,15 @@ impl Machine {
         }
     }
 
+    /// Removes a map's entry from outside, as user space does.
+    pub fn remove(&mut self, map: &str, key: &[u8]) -> Result<(), MapError> {
+        let (found, memory) = self.map_mut(map)?;
+        match found.delete(memory, key) {
+            0 => Ok(()),
+            error => Err(MapError::new(map, format!("errno {}", -error))),
+        }
+    }
+
     /// All entries of a map: keys and values. Of arrays, only elements that were touched; the key of a
     /// per-CPU array is followed by the processor's number.
     pub fn entries(&self, map: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
@@ -186,9 +204,11 @@ impl Machine {
         };
         let code = self.programs.get(program).cloned().ok_or_else(|| nowhere("no such program"))?;
         let context = self.memory.add(Kind::Context, context.to_vec());
-        let mut run = Run { code: &code, registers: [None; 11], frames: Vec::new(), context, at: 0 };
+        let hits = self.coverage.take(program, code.program.insns.len());
+        let mut run = Run { code: &code, registers: [None; 11], frames: Vec::new(), context, at: 0, hits };
         run.registers[1] = Some(context);
         let result = self.execute(&mut run);
+        self.coverage.keep(program, std::mem::take(&mut run.hits));
         self.memory.remove(run.context);
         for frame in &run.frames {
             self.memory.remove(frame.stack);
@@ -209,8 +229,7 @@ impl Machine {
         self.enter(run, None)?;
         for _ in 0..MAX_STEPS {
             let insn = *run.code.program.insns.get(run.at).ok_or("it ran off the end")?;
-            let name = &run.code.program.name;
-            self.coverage.note(name, run.at, run.code.program.insns.len());
+            run.hits[run.at].executed += 1;
             let mut next = run.at + 1 + usize::from(insn.is_wide());
             match insn.class() {
                 class::LD => run.set(insn.dst, run.code.wide[&run.at])?,
@@ -230,7 +249,7 @@ impl Machine {
                 }
                 _ if insn.op == op::CALL => self.call(run, insn.imm)?,
                 _ if run.holds(insn)? => {
-                    self.coverage.note_taken(name, run.at);
+                    run.hits[run.at].taken += 1;
                     next = run.target(insn)?;
                 }
                 _ => {}

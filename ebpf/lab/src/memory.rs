@@ -32,6 +32,8 @@ struct Region {
     bytes: Vec<u8>,
     /// Which bytes were written; of stack frames only.
     written: Vec<bool>,
+    /// Offset and length of what can be read, if not everything can.
+    members: Option<Vec<(usize, usize)>>,
 }
 
 /// All regions by address.
@@ -58,7 +60,7 @@ impl Memory {
         let base = *next;
         *next += APART;
         let written = if kind == Kind::Stack { vec![false; bytes.len()] } else { Vec::new() };
-        self.regions.insert(base, Region { kind, bytes, written });
+        self.regions.insert(base, Region { kind, bytes, written, members: None });
         base
     }
 
@@ -142,10 +144,21 @@ impl Memory {
         Ok(())
     }
 
-    /// What a helper that may fail reads: anything in the kernel, or anything in the process.
-    pub(crate) fn probe(&self, address: u64, len: usize, user: bool) -> Option<&[u8]> {
-        let (base, start) = self.locate(address, len)?;
+    /// Says which members a structure has: from now on nothing else can be read of it.
+    pub(crate) fn set_members(&mut self, base: u64, members: Vec<(usize, usize)>) {
+        if let Some(region) = self.regions.get_mut(&base) {
+            region.members = Some(members);
+        }
+    }
+
+    /// What a helper that may fail reads: anything in the kernel, or anything in the process. Of a structure
+    /// whose members are known, exactly one of them.
+    pub(crate) fn probe(&self, address: u64, len: usize, user: bool) -> Result<Option<&[u8]>, String> {
+        let Some((base, start)) = self.locate(address, len) else { return Ok(None) };
         let region = &self.regions[&base];
-        ((region.kind == Kind::User) == user).then(|| &region.bytes[start..start + len])
+        if region.members.as_ref().is_some_and(|members| !members.contains(&(start, len))) {
+            return Err(format!("{len} bytes at {start} of a structure are none of its members"));
+        }
+        Ok(((region.kind == Kind::User) == user).then(|| &region.bytes[start..start + len]))
     }
 }

@@ -63,6 +63,8 @@ pub struct Program {
     pub links: BTreeMap<usize, Link>,
     /// First slot and name of each function; the program itself comes first.
     pub functions: Vec<(usize, String)>,
+    /// Where each function starts in the file.
+    file_offsets: Vec<usize>,
 }
 
 /// What a wide load refers to.
@@ -140,6 +142,12 @@ impl Program {
     /// The program's own instructions as bytes, linked; of use for comparing and counting.
     pub fn to_bytes(&self) -> Vec<u8> {
         encode(&self.insns)
+    }
+
+    /// Where a slot stands in the file.
+    pub fn file_offset(&self, slot: usize) -> Option<usize> {
+        let function = self.functions.iter().rposition(|(start, _)| *start <= slot)?;
+        Some(self.file_offsets.get(function)? + (slot - self.functions[function].0) * 8)
     }
 
     /// True for the second slot of a 64-bit immediate load, which is no instruction of its own.
@@ -287,6 +295,7 @@ impl<'data> Parser<'data> {
                 insns: Vec::new(),
                 links: BTreeMap::new(),
                 functions: Vec::new(),
+                file_offsets: Vec::new(),
             };
             self.link(&mut program, function, &functions)?;
             programs.push(program);
@@ -313,6 +322,8 @@ impl<'data> Parser<'data> {
         program.functions.push((start, function.name.into()));
         let section = self.elf.section_by_index(function.section);
         let section = section.map_err(|error| unexpected(function.name, error.to_string()))?;
+        let in_file = section.file_range().map_or(0, |(at, _)| at) + function.address;
+        program.file_offsets.push(usize::try_from(in_file).unwrap_or(usize::MAX));
         let bytes = section.data_range(function.address, function.size).ok().flatten();
         let insns = bytes.and_then(decode).ok_or_else(|| unexpected(function.name, "half an instruction"))?;
         program.insns.extend(insns);

@@ -36,6 +36,8 @@ pub struct World {
     pub user_stack: Result<Vec<u64>, i32>,
     /// The read of foreign memory that fails: 0 is the next one. Counts down at every read.
     pub failing_read: Option<usize>,
+    /// Reads of foreign memory so far.
+    pub reads: usize,
 }
 
 impl Default for World {
@@ -47,6 +49,7 @@ impl Default for World {
             kernel_stack: Ok(Vec::new()),
             user_stack: Ok(Vec::new()),
             failing_read: None,
+            reads: 0,
         }
     }
 }
@@ -54,6 +57,7 @@ impl Default for World {
 impl World {
     /// Counts a read of foreign memory; true when it is the one that fails.
     pub(crate) fn read_fails(&mut self) -> bool {
+        self.reads += 1;
         match &mut self.failing_read {
             Some(0) => {
                 self.failing_read = None;

@@ -1,7 +1,12 @@
 //! Layer 3: random histories come out as the reference says, on every kernel.
 
 use bpf_lab::Object;
-use bytecode_suite::{fixtures::KERNELS, histories::history, modelled, reference::Reference};
+use bytecode_suite::{
+    fixtures::{KERNELS, Kernel, STRETCHED},
+    histories::history,
+    modelled,
+    reference::Reference,
+};
 use proptest::{
     prelude::{ProptestConfig, any},
     prop_assert, proptest,
@@ -15,7 +20,8 @@ proptest! {
 
     #[test]
     fn a_possible_history_comes_out_as_the_reference_says(case in history(), kernel in any::<Index>()) {
-        let kernel = kernel.get(&KERNELS);
+        let kernels: Vec<&Kernel> = KERNELS.iter().chain([&*STRETCHED]).collect();
+        let kernel = *kernel.get(&kernels);
         let object = Object::parse(OBJECT).unwrap();
         let (outcome, _) = modelled::play(kernel, &object, &case);
         let difference = match outcome {

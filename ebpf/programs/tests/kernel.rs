@@ -8,7 +8,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use bpf_lab::{Object, insn::encode};
+use bpf_lab::Object;
 use bytecode_suite::{cases, live::Bench};
 use nix::unistd::geteuid;
 use synscope_ebpf::OBJECT;
@@ -90,11 +90,10 @@ fn broken_objects_are_refused_and_leave_nothing_behind() {
 
 /// Where a program's instructions lie in the object.
 fn program_text(name: &str) -> Range<usize> {
-    let program = Object::parse(OBJECT).unwrap().program(name).unwrap().clone();
-    // The first instructions refer to no map, so they stand in the file as they are.
-    let start = &encode(&program.insns)[..32];
-    let at = OBJECT.windows(start.len()).position(|window| window == start).unwrap();
+    let object = Object::parse(OBJECT).unwrap();
+    let program = object.program(name).unwrap();
     let own = program.functions.get(1).map_or(program.insns.len(), |(slot, _)| *slot);
+    let at = program.file_offset(0).unwrap();
     at..at + own * 8
 }
 

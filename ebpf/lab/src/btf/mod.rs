@@ -2,6 +2,7 @@
 //! shares no code with any tracer, so that the two can be compared.
 
 pub mod reduce;
+mod write;
 
 use thiserror::Error;
 
@@ -143,6 +144,25 @@ impl Btf {
             Some(it) => it.size_or_type as usize,
             None => 0,
         }
+    }
+
+    /// The same, but that every member of every named structure lies further down: a kernel that does not
+    /// exist, with offsets larger than any that does.
+    #[must_use]
+    pub fn stretched(&self, bytes: u32) -> Self {
+        let mut types = self.types.clone();
+        for it in types.iter_mut().filter(|it| it.kind == kind::STRUCT && !it.name.is_empty()) {
+            if let Body::Members(members) = &mut it.body
+                && !members.is_empty()
+            {
+                for member in members {
+                    member.offset += bytes * 8;
+                }
+                // Room for what an embedded structure has moved by as well.
+                it.size_or_type += 2 * bytes;
+            }
+        }
+        Self { types }
     }
 
     /// How a structure is laid out.

@@ -65,6 +65,8 @@ pub enum Step {
     UserStack(i32),
     /// What connect() was given as address: where to and how long it is readable, in bytes.
     Address(IpAddr, u16, usize),
+    /// The stack that was kept for the attempt is gone, as if there had been no room for it.
+    Unkept(Index),
     /// The counts of the attempt under way are this large already.
     Counted(Index, u16),
     /// User space reads the ring buffer empty.

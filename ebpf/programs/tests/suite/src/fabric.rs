@@ -5,16 +5,16 @@ use std::collections::BTreeMap;
 use crate::{
     case::{Case, Index},
     fixtures::Kernel,
-    things::{self, Packet, Socket},
+    things::{self, Packet, Piece, Socket},
 };
 
 /// Kernel memory that a test may write.
 pub trait Memory {
     /// Makes a piece of memory and returns its address in the kernel.
-    fn add(&mut self, bytes: &[u8]) -> u64;
+    fn add(&mut self, piece: &Piece) -> u64;
 
     /// Overwrites a piece.
-    fn put(&mut self, address: u64, bytes: &[u8]);
+    fn put(&mut self, address: u64, piece: &Piece);
 }
 
 /// Where everything lies.

@@ -1,7 +1,11 @@
 //! The kernels whose structures the fabricated sockets take: real ones, their BTF reduced to what is needed
 //! (see `fixtures/make.sh`).
 
-use std::{collections::BTreeMap, fs, sync::LazyLock};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    sync::{LazyLock, Mutex, PoisonError},
+};
 
 use bpf_lab::btf::reduce::{Wanted, reduce};
 use synscope_tracer::{Layout, btf::Btf};
@@ -17,6 +21,8 @@ pub struct Kernel {
     sizes: bpf_lab::btf::Btf,
     layout: Layout,
     globals: BTreeMap<String, u32>,
+    /// Offsets that were asked for: looking one up takes time.
+    known: Mutex<HashMap<(&'static str, &'static str), usize>>,
 }
 
 macro_rules! fixture {
@@ -31,6 +37,13 @@ pub static KERNELS: LazyLock<Vec<Kernel>> = LazyLock::new(|| {
     fixture!["5.10" "6.1" "6.18" "7.3"].map(read).into()
 });
 
+/// A kernel that does not exist: its offsets do not fit 16 bits.
+pub static STRETCHED: LazyLock<Kernel> = LazyLock::new(|| {
+    const FAR: u32 = 0x1_0000;
+    let newest = KERNELS.last().expect("there are fixtures");
+    Kernel::new(&newest.name, newest.sizes.stretched(FAR).to_bytes()).expect("it is made of a fixture")
+});
+
 impl Kernel {
     /// Takes a kernel by its series and its BTF.
     pub fn new(name: &str, btf: Vec<u8>) -> Result<Self, Box<dyn std::error::Error>> {
@@ -40,7 +53,7 @@ impl Kernel {
         let btf = Btf::parse(btf)?;
         let layout = Layout::resolve(&btf)?;
         let globals = globals_of(&layout);
-        Ok(Self { name: name.into(), version, btf, sizes, layout, globals })
+        Ok(Self { name: name.into(), version, btf, sizes, layout, globals, known: Mutex::default() })
     }
 
     /// The running kernel, its BTF reduced as that of the fixtures: looking a member up takes much longer
@@ -79,9 +92,17 @@ impl Kernel {
     /// # Panics
     ///
     /// When the fixture does not describe it: a mistake in the suite.
-    pub fn offset(&self, structure: &str, member: &str) -> usize {
-        let offset = self.btf.offset_of(structure, member);
-        offset.unwrap_or_else(|error| panic!("{}: {error}", self.name)) as usize
+    pub fn offset(&self, structure: &'static str, member: &'static str) -> usize {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        *known.entry((structure, member)).or_insert_with(|| {
+            let offset = self.tracer_offset(structure, member);
+            offset.unwrap_or_else(|error| panic!("{}: {error}", self.name))
+        })
+    }
+
+    /// Where the tracer's reader finds a member.
+    pub fn tracer_offset(&self, structure: &str, member: &str) -> Result<usize, synscope_tracer::btf::Error> {
+        self.btf.offset_of(structure, member).map(|offset| offset as usize)
     }
 
     /// Every named member of every structure, with the offset that this package's reader gives it. The first

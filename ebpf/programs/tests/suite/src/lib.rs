@@ -13,4 +13,5 @@ pub mod outcome;
 pub mod reference;
 pub mod settings;
 pub mod things;
+pub mod verifier;
 pub mod world;

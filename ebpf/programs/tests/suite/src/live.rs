@@ -39,6 +39,7 @@ use crate::{
     outcome::{Outcome, Sent, Walk},
     reference::{Host, Reference},
     settings::{self, Entry},
+    things::Piece,
     world,
 };
 
@@ -73,7 +74,7 @@ impl Bench {
         prctl::set_name(&std::ffi::CString::new(&comm[..end])?)?;
         let mut arena = Arena::new(PIECES)?;
         let task = Task { comm, ..arena.current_task()? };
-        let host = Host { task, cpu: u32::try_from(cpu)? };
+        let host = Host { task, cpu: u32::try_from(cpu)?, counted: 0 };
         Ok(Self { kernel, arena, host, verified: BTreeMap::new() })
     }
 
@@ -187,6 +188,7 @@ impl Bench {
                     fabric.change(&self.kernel, *sock, socket, &mut self.arena);
                 }
                 Step::Drain => drain(&mut ebpf, &mut sent)?,
+                Step::Unkept(sock) => forget_stack(&mut ebpf, fabric.sockets[*sock])?,
                 Step::Counted(sock, count) => set_counts(&mut ebpf, fabric.sockets[*sock], *count)?,
                 fired => self.fire(&mut ebpf, &fabric, fired)?,
             }
@@ -211,12 +213,12 @@ impl Memory for Arena {
     /// # Panics
     ///
     /// When the kernel refuses: nothing can be tested then.
-    fn add(&mut self, bytes: &[u8]) -> u64 {
-        Self::add(self, bytes).unwrap_or_else(|error: KernelError| panic!("{error}"))
+    fn add(&mut self, piece: &Piece) -> u64 {
+        Self::add(self, &piece.bytes).unwrap_or_else(|error: KernelError| panic!("{error}"))
     }
 
-    fn put(&mut self, address: u64, bytes: &[u8]) {
-        Self::put(self, address, bytes).unwrap_or_else(|error: KernelError| panic!("{error}"));
+    fn put(&mut self, address: u64, piece: &Piece) {
+        Self::put(self, address, &piece.bytes).unwrap_or_else(|error: KernelError| panic!("{error}"));
     }
 }
 
@@ -300,6 +302,11 @@ fn set_counts(ebpf: &mut Ebpf, sock: u64, count: u16) -> Result<(), Wrong> {
     Ok(attempts.insert(sock, value, 0)?)
 }
 
+fn forget_stack(ebpf: &mut Ebpf, sock: u64) -> Result<(), Wrong> {
+    let mut stacks: HashMap<_, u64, [u8; STACK_LEN]> = HashMap::try_from(map(ebpf, "USER_STACKS")?)?;
+    Ok(stacks.remove(&sock)?)
+}
+
 fn drain(ebpf: &mut Ebpf, sent: &mut Vec<Sent>) -> Result<(), Wrong> {
     let mut ring = RingBuf::try_from(map(ebpf, "EVENTS")?)?;
     while let Some(bytes) = ring.next() {
@@ -334,7 +341,7 @@ fn outcome(ebpf: &mut Ebpf, fabric: &Fabric, sent: Vec<Sent>) -> Result<Outcome,
     }
     let stacks: HashMap<_, u64, [u8; STACK_LEN]> = HashMap::try_from(map(ebpf, "USER_STACKS")?)?;
     let stacks_kept = stacks.keys().map(|sock| index(sock?)).collect::<Result<_, _>>()?;
-    Ok(Outcome { sent, counters, pending, stacks_kept })
+    Ok(Outcome { sent, counters, pending, stacks_kept, reads: 0 })
 }
 
 /// Nanoseconds since boot.
@@ -356,8 +363,9 @@ fn check_times(outcome: &Outcome, before: u64, after: u64) -> Result<(), Wrong> 
     Ok(())
 }
 
-/// What can be foretold: no times, no frames, but whether there was a stack at all.
+/// What can be foretold and seen: no times, no frames, no reads, but whether there was a stack at all.
 fn without_times(mut outcome: Outcome) -> Outcome {
+    outcome.reads = 0;
     let bare = |walk: &Walk| Walk { length: walk.length.signum(), frames: Vec::new() };
     for sent in &mut outcome.sent {
         sent.record.time_ns = 0;

@@ -13,7 +13,7 @@ use crate::{
     fixtures::Kernel,
     outcome::{Outcome, Sent},
     settings,
-    things::{self, Bytes},
+    things::{self, Bytes, Piece},
     world,
 };
 
@@ -63,6 +63,8 @@ pub struct Bench<'a> {
     sent: Vec<Sent>,
 }
 
+/// Processors that run programs in the cases.
+const PROCESSORS: u32 = 2;
 /// File descriptors of the sockets start here.
 const FIRST_DESCRIPTOR: u64 = 3;
 
@@ -83,9 +85,18 @@ impl<'a> Bench<'a> {
         for entry in settings::entries(&case.options.filter) {
             machine.update(entry.map, &entry.key, &entry.value)?;
         }
-        let registers = machine.add_kernel_memory(Bytes::of(kernel, "pt_regs").bytes);
-        let task = machine.add_kernel_memory(Bytes::of(kernel, "task_struct").bytes);
+        let registers = machine.add(
+            &Bytes::of(kernel, "pt_regs").set("pt_regs", "di", &[0; 8]).set("pt_regs", "si", &[0; 8]).done(),
+        );
+        let task = machine.add(&task_struct(kernel, (0, 0), 0));
         machine.world.now_ns = world::START_NS;
+        // Counters start full in their lower half: adding one to a part of them only is noticed.
+        for cpu in 0..PROCESSORS {
+            machine.world.cpu = cpu;
+            let words = [world::COUNTED; size_of::<Counters>() / 8].map(u64::to_le_bytes).concat();
+            machine.update("COUNTERS", &0_u32.to_le_bytes(), &words)?;
+        }
+        machine.world.cpu = 0;
         machine.world.kernel_stack = world::kernel_stack();
         let fabric = Fabric::new(kernel, case, &mut machine);
         let files = open_files(kernel, &fabric.sockets, &mut machine);
@@ -111,11 +122,8 @@ impl<'a> Bench<'a> {
     }
 
     fn write_task(&mut self) {
-        let bytes = Bytes::of(self.kernel, "task_struct")
-            .set("task_struct", "flags", &self.exiting.0.to_le_bytes())
-            .set("task_struct", "exit_code", &self.exiting.1.to_le_bytes())
-            .set("task_struct", "files", &self.files.to_le_bytes());
-        self.machine.put(self.task, &bytes.bytes);
+        let piece = task_struct(self.kernel, self.exiting, self.files);
+        self.machine.put(self.task, &piece);
     }
 
     fn step(&mut self, step: &Step) -> Result<(), Broken> {
@@ -139,6 +147,10 @@ impl<'a> Bench<'a> {
                 Ok(())
             }
             Step::Drain => self.drain(),
+            Step::Unkept(sock) => {
+                let key = self.fabric.sockets[*sock].to_le_bytes();
+                Ok(self.machine.remove("USER_STACKS", &key)?)
+            }
             Step::Counted(sock, count) => self.set_counts(*sock, *count),
             other => {
                 self.change_world(other);
@@ -183,7 +195,7 @@ impl<'a> Bench<'a> {
         }
     }
 
-    fn set_register(&mut self, register: &str, value: u64) {
+    fn set_register(&mut self, register: &'static str, value: u64) {
         let at = self.kernel.offset("pt_regs", register);
         if let Some(memory) = self.machine.foreign_memory(self.registers) {
             memory[at..at + 8].copy_from_slice(&value.to_le_bytes());
@@ -201,8 +213,7 @@ impl<'a> Bench<'a> {
         };
         let given = arguments.iter().copied().chain(std::iter::repeat(u64::from_le_bytes([0xee; 8])));
         let context: Vec<u8> = given.take(count).flat_map(u64::to_le_bytes).collect();
-        self.machine.run(program, &context)?;
-        Ok(())
+        returns_zero(program, self.machine.run(program, &context)?)
     }
 
     /// The record of `sys_exit_connect`: registers, number of the call, what it returns.
@@ -211,8 +222,7 @@ impl<'a> Bench<'a> {
         // Kernels that have the helper may show other registers here.
         let registers = if self.kernel.has("HAS_TASK_PT_REGS") { 0xdead } else { self.registers };
         let context = [registers, 42, value.cast_unsigned()].map(u64::to_le_bytes).concat();
-        self.machine.run("connect_exit", &context)?;
-        Ok(())
+        returns_zero("connect_exit", self.machine.run("connect_exit", &context)?)
     }
 
     fn set_counts(&mut self, sock: Index, count: u16) -> Result<(), Broken> {
@@ -242,7 +252,7 @@ impl<'a> Bench<'a> {
         self.drain()?;
         let shape = |what: &str| Broken::Shape(what.to_owned());
         let counters = self.machine.entries("COUNTERS");
-        let counters = sum(counters.iter().map(|(_, value)| value.as_slice()));
+        let counters = added(counters.iter().map(|(_, value)| value.as_slice()));
         let counters = Counters::read_from_bytes(&counters).map_err(|_| shape("counters"))?;
         let mut pending = BTreeMap::new();
         for (key, value) in self.machine.entries("ATTEMPTS") {
@@ -252,46 +262,61 @@ impl<'a> Bench<'a> {
         let kept = self.machine.entries("USER_STACKS");
         let stacks_kept = kept.iter().map(|(key, _)| self.sock_at(key)).collect::<Result<_, _>>()?;
         let sent = std::mem::take(&mut self.sent);
-        Ok(Outcome { sent, counters, pending, stacks_kept })
+        Ok(Outcome { sent, counters, pending, stacks_kept, reads: self.machine.world.reads })
     }
 }
 
-/// A `files_struct` in which every socket is open, each behind a file.
+/// To a tracepoint, anything else means that other readers of it are to see the event as well.
+fn returns_zero(program: &str, returned: u64) -> Result<(), Broken> {
+    if returned == 0 { Ok(()) } else { Err(Broken::Shape(format!("{program} returns {returned}"))) }
+}
+
+fn task_struct(kernel: &Kernel, (flags, exit_code): (u32, i32), files: u64) -> Piece {
+    Bytes::of(kernel, "task_struct")
+        .set("task_struct", "flags", &flags.to_le_bytes())
+        .set("task_struct", "exit_code", &exit_code.to_le_bytes())
+        .set("task_struct", "files", &files.to_le_bytes())
+        .done()
+}
+
+/// A `files_struct` in which every socket is open, each behind a file; the last descriptor is closed.
 fn open_files(kernel: &Kernel, sockets: &[u64], machine: &mut Machine) -> u64 {
-    let mut array = vec![0_u8; usize::try_from(FIRST_DESCRIPTOR).unwrap_or(0) * 8];
+    let first = usize::try_from(FIRST_DESCRIPTOR).unwrap_or(0);
+    let mut array: Vec<u64> = vec![0; first];
     for sock in sockets {
-        let socket = Bytes::of(kernel, "socket").set("socket", "sk", &sock.to_le_bytes());
-        let socket = machine.add_kernel_memory(socket.bytes);
-        let file = Bytes::of(kernel, "file").set("file", "private_data", &socket.to_le_bytes());
-        array.extend(machine.add_kernel_memory(file.bytes).to_le_bytes());
+        let socket = Bytes::of(kernel, "socket").set("socket", "sk", &sock.to_le_bytes()).done();
+        let socket = machine.add(&socket);
+        let file = Bytes::of(kernel, "file").set("file", "private_data", &socket.to_le_bytes()).done();
+        array.push(machine.add(&file));
     }
-    // A descriptor behind which there is nothing.
-    array.extend([0; 8]);
-    let array = machine.add_kernel_memory(array);
-    let table = Bytes::of(kernel, "fdtable").set("fdtable", "fd", &array.to_le_bytes());
-    let table = machine.add_kernel_memory(table.bytes);
-    let files = Bytes::of(kernel, "files_struct").set("files_struct", "fdt", &table.to_le_bytes());
-    machine.add_kernel_memory(files.bytes)
+    array.push(0);
+    let members = (first..array.len()).map(|descriptor| (descriptor * 8, 8)).collect();
+    let bytes = array.into_iter().flat_map(u64::to_le_bytes).collect();
+    let array = machine.add_structure(bytes, members);
+    let table = Bytes::of(kernel, "fdtable").set("fdtable", "fd", &array.to_le_bytes()).done();
+    let table = machine.add(&table);
+    let files = Bytes::of(kernel, "files_struct").set("files_struct", "fdt", &table.to_le_bytes()).done();
+    machine.add(&files)
 }
 
 impl Memory for Machine {
-    fn add(&mut self, bytes: &[u8]) -> u64 {
-        self.add_kernel_memory(bytes.to_vec())
+    fn add(&mut self, piece: &Piece) -> u64 {
+        self.add_structure(piece.bytes.clone(), piece.members.clone())
     }
 
-    fn put(&mut self, address: u64, bytes: &[u8]) {
+    fn put(&mut self, address: u64, piece: &Piece) {
         if let Some(memory) = self.foreign_memory(address) {
-            memory.copy_from_slice(bytes);
+            memory.copy_from_slice(&piece.bytes);
         }
     }
 }
 
-/// Adds the words of all values up, as the tracer does.
-fn sum<'a>(values: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
+/// What was added to the counters, over all processors.
+fn added<'a>(values: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
     let mut words: Vec<u64> = vec![0; size_of::<Counters>() / 8];
     for value in values {
         for (sum, word) in words.iter_mut().zip(value.as_chunks::<8>().0) {
-            *sum += u64::from_le_bytes(*word);
+            *sum += u64::from_le_bytes(*word).wrapping_sub(world::COUNTED);
         }
     }
     words.into_iter().flat_map(u64::to_le_bytes).collect()

@@ -69,6 +69,8 @@ pub struct Outcome {
     pub pending: BTreeMap<Index, Attempt>,
     /// Sockets of which a user stack is kept at the end.
     pub stacks_kept: BTreeSet<Index>,
+    /// Reads of foreign memory.
+    pub reads: usize,
 }
 
 impl Outcome {
@@ -91,6 +93,10 @@ impl Outcome {
             return Some(format!("under way are\n  {ours:?}\nand should be\n  {theirs:?}"));
         }
         let (ours, theirs) = (&self.stacks_kept, &expected.stacks_kept);
-        (ours != theirs).then(|| format!("user stacks are kept of {ours:?} instead of {theirs:?}"))
+        if ours != theirs {
+            return Some(format!("user stacks are kept of {ours:?} instead of {theirs:?}"));
+        }
+        let (ours, theirs) = (self.reads, expected.reads);
+        (ours != theirs).then(|| format!("foreign memory was read {ours} times instead of {theirs}"))
     }
 }

@@ -71,28 +71,52 @@ pub struct Packet {
 #[derive(Clone, Debug)]
 pub struct Bytes<'a> {
     kernel: &'a Kernel,
-    /// What was written so far.
+    piece: Piece,
+}
+
+/// Kernel memory, with what programs may read of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// All of it.
     pub bytes: Vec<u8>,
+    /// Offset and length of each member that was filled.
+    pub members: Vec<(usize, usize)>,
+}
+
+impl Piece {
+    fn of(len: usize) -> Self {
+        Self { bytes: vec![POISON; len], members: Vec::new() }
+    }
+
+    fn put(&mut self, at: usize, value: &[u8]) {
+        self.bytes[at..at + value.len()].copy_from_slice(value);
+        self.members.push((at, value.len()));
+    }
 }
 
 impl<'a> Bytes<'a> {
     /// A structure of which nothing is known.
     pub fn of(kernel: &'a Kernel, structure: &str) -> Self {
-        Self { kernel, bytes: vec![POISON; kernel.size(structure)] }
+        Self { kernel, piece: Piece::of(kernel.size(structure)) }
     }
 
     /// Puts a value at a member. `structure` is the one that starts where this one starts.
     #[must_use]
-    pub fn set(mut self, structure: &str, member: &str, value: &[u8]) -> Self {
+    pub fn set(mut self, structure: &'static str, member: &'static str, value: &[u8]) -> Self {
         let at = self.kernel.offset(structure, member);
-        self.bytes[at..at + value.len()].copy_from_slice(value);
+        self.piece.put(at, value);
         self
+    }
+
+    /// The memory that it takes.
+    pub fn done(self) -> Piece {
+        self.piece
     }
 }
 
 /// What `sock_common` holds of an address.
 fn addresses<'a>(bytes: Bytes<'a>, local: IpAddr, peer: IpAddr) -> Bytes<'a> {
-    let put = |bytes: Bytes<'a>, address: IpAddr, v4: &str, v6: &str| match address {
+    let put = |bytes: Bytes<'a>, address: IpAddr, v4: &'static str, v6: &'static str| match address {
         IpAddr::V4(address) => bytes.set("sock_common", v4, &address.octets()),
         IpAddr::V6(address) => bytes.set("sock_common", v6, &address.octets()),
     };
@@ -110,32 +134,32 @@ impl Socket {
     }
 
     /// As a `struct tcp_sock` in the namespace that lies at `net`.
-    pub fn to_bytes(&self, kernel: &Kernel, net: u64) -> Vec<u8> {
+    pub fn to_bytes(&self, kernel: &Kernel, net: u64) -> Piece {
         self.common(Bytes::of(kernel, "tcp_sock"), net)
             .set("sock", "sk_err", &self.error.to_le_bytes())
             .set("sock", "sk_err_soft", &self.soft_error.to_le_bytes())
             .set("sock", "sk_protocol", &self.protocol.to_le_bytes())
             .set("inet_sock", "inet_sport", &self.local_port.to_be_bytes())
             .set("inet_connection_sock", "icsk_pending", &[self.pending])
-            .bytes
+            .done()
     }
 
     /// As a `struct request_sock`.
-    pub fn to_request(&self, kernel: &Kernel, net: u64) -> Vec<u8> {
+    pub fn to_request(&self, kernel: &Kernel, net: u64) -> Piece {
         self.common(Bytes::of(kernel, "request_sock"), net)
             .set("request_sock", "num_retrans", &[self.retrans])
-            .bytes
+            .done()
     }
 }
 
 /// A `struct net` with a number.
-pub fn net(kernel: &Kernel, number: u32) -> Vec<u8> {
-    Bytes::of(kernel, "net").set("net", "ns.inum", &number.to_le_bytes()).bytes
+pub fn net(kernel: &Kernel, number: u32) -> Piece {
+    Bytes::of(kernel, "net").set("net", "ns.inum", &number.to_le_bytes()).done()
 }
 
 /// A `struct net_device` in the namespace that lies at `net`.
-pub fn device(kernel: &Kernel, net: u64) -> Vec<u8> {
-    Bytes::of(kernel, "net_device").set("net_device", "nd_net.net", &net.to_le_bytes()).bytes
+pub fn device(kernel: &Kernel, net: u64) -> Piece {
+    Bytes::of(kernel, "net_device").set("net_device", "nd_net.net", &net.to_le_bytes()).done()
 }
 
 /// Where the headers lie in a packet's buffer.
@@ -144,7 +168,7 @@ const TRANSPORT_AT: u16 = 90;
 
 impl Packet {
     /// As a `struct sk_buff`, with the addresses of its socket, its device and its buffer.
-    pub fn to_bytes(&self, kernel: &Kernel, sock: u64, device: u64, head: u64) -> Vec<u8> {
+    pub fn to_bytes(&self, kernel: &Kernel, sock: u64, device: u64, head: u64) -> Piece {
         let transport = if self.has_transport { TRANSPORT_AT } else { u16::MAX };
         Bytes::of(kernel, "sk_buff")
             .set("sk_buff", "sk", &sock.to_le_bytes())
@@ -152,26 +176,27 @@ impl Packet {
             .set("sk_buff", "head", &head.to_le_bytes())
             .set("sk_buff", "network_header", &NETWORK_AT.to_le_bytes())
             .set("sk_buff", "transport_header", &transport.to_le_bytes())
-            .bytes
+            .done()
     }
 
     /// The buffer: both headers.
-    pub fn headers(&self) -> Vec<u8> {
-        let mut bytes = vec![POISON; 160];
-        let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
+    pub fn headers(&self) -> Piece {
+        let mut piece = Piece::of(160);
         let (network, transport) = (usize::from(NETWORK_AT), usize::from(TRANSPORT_AT));
-        put(network, &[self.version << 4 | 5]);
-        put(network + if self.version == 4 { 9 } else { 6 }, &[self.protocol]);
-        let (source_at, destination_at) = if self.version == 4 { (12, 16) } else { (8, 24) };
-        for (at, address) in [(source_at, self.source), (destination_at, self.destination)] {
-            match address {
-                IpAddr::V4(address) => put(network + at, &address.octets()),
-                IpAddr::V6(address) => put(network + at, &address.octets()),
-            }
-        }
-        put(transport, &self.ports.0.to_be_bytes());
-        put(transport + 2, &self.ports.1.to_be_bytes());
-        put(transport + 13, &[self.flags]);
-        bytes
+        piece.put(network, &[self.version << 4 | 5]);
+        piece.put(network + if self.version == 4 { 9 } else { 6 }, &[self.protocol]);
+        let octets = |address: IpAddr| match address {
+            IpAddr::V4(address) => address.octets().to_vec(),
+            IpAddr::V6(address) => address.octets().to_vec(),
+        };
+        let addresses = [octets(self.source), octets(self.destination)].concat();
+        piece.put(network + if self.version == 4 { 12 } else { 8 }, &addresses);
+        // The header up to the window: ports, sequence, acknowledgement, length and flags.
+        let mut tcp = [POISON; 16];
+        tcp[..2].copy_from_slice(&self.ports.0.to_be_bytes());
+        tcp[2..4].copy_from_slice(&self.ports.1.to_be_bytes());
+        tcp[13] = self.flags;
+        piece.put(transport, &tcp);
+        piece
     }
 }

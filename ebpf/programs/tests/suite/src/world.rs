@@ -7,9 +7,12 @@ use crate::settings::padded;
 /// When every case starts, in nanoseconds since boot.
 pub const START_NS: u64 = 1_000_000_000_000;
 
-/// The task that runs first.
+/// What every counter starts from.
+pub const COUNTED: u64 = 0xffff_ffff;
+
+/// The task that runs first. Its name is as long as names can be.
 pub fn task() -> Task {
-    other_task(4711, "curl")
+    other_task(4711, "curl-of-letters")
 }
 
 /// Some task.

@@ -5,7 +5,7 @@ use synscope_ebpf::record::kind;
 use super::{MS, S, case, close, connect, establish, told, v4, v4_mapped, v6};
 use crate::{
     case::{Case, Step, Told, state},
-    things::Socket,
+    things::{Packet, Socket},
     world::other_task,
 };
 
@@ -157,6 +157,18 @@ fn stacks() -> Vec<Case> {
             ])
         })
         .collect();
+    let end = |name: &str, step: Step| {
+        with_stacks(&format!("{name} whose stack was not kept"))
+            .packets([Packet { sock: Some(0), ..super::passive::syn() }])
+            .steps([connect(0), Step::Unkept(0), step, close(0)])
+    };
+    cases.extend([
+        end("a challenge", Step::Challenge(0)),
+        end("a retransmit", Step::Retransmit(0, 0)),
+        end("a success", establish(0)),
+        end("a failure", close(0)),
+        end("a dropped packet", Step::Drop(0, 2)),
+    ]);
     cases.push(with_stacks("a user stack that cannot be walked").steps([
         Step::UserStack(14),
         connect(0),

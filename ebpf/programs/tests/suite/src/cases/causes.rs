@@ -222,7 +222,7 @@ fn before_syn() -> Vec<Case> {
     .map(|(name, address, len)| {
         case(format!("connect() was given {name}"))
             .steps([
-                Step::Switch(other_task(5, "caller")),
+                Step::Switch(other_task(5, "call-of-connect")),
                 Step::Address(address.parse().unwrap(), 9, len),
                 Step::Returned(0, -101),
             ])

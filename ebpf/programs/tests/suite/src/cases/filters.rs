@@ -83,8 +83,8 @@ fn filters() -> Vec<(&'static str, Filter, Filter)> {
         ),
         (
             "comm",
-            Filter { comms: vec!["curl".into()], ..none() },
-            Filter { comms: vec!["cur".into(), "curlx".into()], ..none() },
+            Filter { comms: vec!["curl-of-letters".into()], ..none() },
+            Filter { comms: vec!["curl-of-letter".into(), "curl".into()], ..none() },
         ),
         ("netns", Filter { netns: vec![NETNS], ..none() }, Filter { netns: vec![9], ..none() }),
         (

@@ -30,6 +30,8 @@ pub struct Host {
     pub task: Task,
     /// The processor.
     pub cpu: u32,
+    /// What its counters start from.
+    pub counted: u64,
 }
 
 /// Foreign memory could not be read: the event is given up.
@@ -62,6 +64,8 @@ pub struct Reference<'a> {
     /// Attempts begun, by processor: each numbers its own.
     started: BTreeMap<u32, u64>,
     ring_used: usize,
+    reads: usize,
+    counted: u64,
     sent: Vec<Sent>,
 }
 
@@ -92,13 +96,15 @@ impl<'a> Reference<'a> {
             counters: Counters::default(),
             started: BTreeMap::new(),
             ring_used: 0,
+            reads: 0,
+            counted: host.counted,
             sent: Vec::new(),
         }
     }
 
     /// Everything that the case's steps must lead to, in the modelled world.
     pub fn play(kernel: &'a Kernel, case: &Case) -> Outcome {
-        Self::play_as(kernel, case, &Host { task: world::task(), cpu: 0 })
+        Self::play_as(kernel, case, &Host { task: world::task(), cpu: 0, counted: world::COUNTED })
     }
 
     /// The same for another task and processor.
@@ -141,6 +147,11 @@ impl<'a> Reference<'a> {
             Step::UserStack(error) => self.user_stack_error = *error,
             Step::Address(address, port, len) => self.address = Some((*address, *port, *len)),
             Step::Drain => self.ring_used = 0,
+            Step::Unkept(sock) => {
+                if let Some((_, stack)) = self.attempts.get_mut(sock) {
+                    *stack = None;
+                }
+            }
             Step::Counted(sock, count) => {
                 if let Some((attempt, _)) = self.attempts.get_mut(sock) {
                     (attempt.retransmits, attempt.unsent, attempt.challenges) = (*count, *count, *count);
@@ -155,11 +166,12 @@ impl<'a> Reference<'a> {
         let kept = self.attempts.iter().filter(|(_, (_, stack))| stack.is_some());
         let stacks_kept = kept.map(|(&sock, _)| sock).collect();
         let pending = self.attempts.into_iter().map(|(sock, (attempt, _))| (sock, attempt)).collect();
-        Outcome { sent: self.sent, counters: self.counters, pending, stacks_kept }
+        Outcome { sent: self.sent, counters: self.counters, pending, stacks_kept, reads: self.reads }
     }
 
     /// Reads foreign memory once.
     fn read(&mut self) -> Fallible {
+        self.reads += 1;
         match &mut self.failing_read {
             Some(0) => {
                 self.failing_read = None;
@@ -186,7 +198,7 @@ impl<'a> Reference<'a> {
         self.counters.started += 1;
         let started = self.started.entry(self.cpu).or_default();
         *started += 1;
-        u64::from(self.cpu) << 40 | *started
+        u64::from(self.cpu) << 40 | (self.counted + *started)
     }
 
     fn attempt_of_current_task(&self) -> Attempt {

@@ -1,11 +1,9 @@
 //! Layer 2: the programs verified without a kernel, by PREVAIL, and planted faults that it must find, so that
 //! a pass means something.
 
-mod verifier;
-
 use bpf_lab::{Insn, MapDef, asm, elf};
+use bytecode_suite::verifier::verify;
 use synscope_ebpf::{OBJECT, record::RecordWithStacks};
-use verifier::verify;
 
 /// What PREVAIL cannot prove, by program, and why it is right all the same.
 const UNPROVEN: &[(&str, &str, &str)] = &[(

@@ -26,15 +26,35 @@ const HELPER: u8 = 0;
 const CALL: u8 = 0x85;
 
 /// What PREVAIL says of one program.
-pub(crate) struct Verdict {
+pub struct Verdict {
     /// Name of the program.
-    pub(crate) program: String,
+    pub program: String,
     /// Everything that it cannot prove, with the instruction's place.
-    pub(crate) complaints: Vec<String>,
+    pub complaints: Vec<String>,
 }
 
 /// Verifies every program of an object, and that it ends. `room` is what the programs reserve in ring buffers.
-pub(crate) fn verify(object: &[u8], room: usize) -> Vec<Verdict> {
+///
+/// # Panics
+///
+/// When PREVAIL cannot read the object at all.
+pub fn verify(object: &[u8], room: usize) -> Vec<Verdict> {
+    verify_section(object, room, "")
+}
+
+/// What PREVAIL cannot prove of one program.
+///
+/// # Panics
+///
+/// When PREVAIL cannot read the object at all, or it has no such program.
+pub fn verify_one(object: &[u8], room: usize, program: &str) -> Vec<String> {
+    let parsed = bpf_lab::Object::parse(object).expect("an object");
+    let section = parsed.program(program).map(|program| program.section.clone()).expect("a program");
+    verify_section(object, room, &section).into_iter().flat_map(|verdict| verdict.complaints).collect()
+}
+
+/// Verifies the programs of a section, or of all when it has no name.
+fn verify_section(object: &[u8], room: usize, section: &str) -> Vec<Verdict> {
     for program in bpf_lab::Object::parse(object).expect("an object").programs {
         let called: Vec<&str> = program.functions[1..].iter().map(|(_, name)| name.as_str()).collect();
         assert!(called.iter().all(|&name| name == "memset"), "{} calls {called:?}", program.name);
@@ -43,7 +63,7 @@ pub(crate) fn verify(object: &[u8], room: usize) -> Vec<Verdict> {
     let options = EbpfVerifierOptions { runtime, mock_map_fds: true, ..EbpfVerifierOptions::default() };
     let mut linux = LinuxPlatform::new();
     let programs =
-        read_elf(object, "object", "", "", &options, &mut linux).expect("PREVAIL reads the object");
+        read_elf(object, "object", section, "", &options, &mut linux).expect("PREVAIL reads the object");
     let attached = programs.into_iter().filter(|program| program.section_name != ".text");
     attached.map(|program| verify_program(program, room, &options)).collect()
 }

@@ -1,0 +1,137 @@
+//! Whether the suite notices mistakes: slightly wrong versions of the shipped programs, each played against
+//! the cases that reach the mistake, and then against random histories. What execution does not notice is
+//! shown to PREVAIL. `cargo test` takes a small sample; `just bytecode-mutants` sets `MUTANTS` to more.
+
+use std::{
+    env,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+};
+
+use bpf_lab::{
+    Object,
+    mutate::{Mutant, sample},
+};
+use bytecode_suite::{
+    case::Case,
+    cases,
+    fixtures::{KERNELS, Kernel, STRETCHED},
+    histories::history,
+    modelled,
+    outcome::Outcome,
+    reference::Reference,
+    verifier,
+};
+use proptest::{
+    strategy::{Strategy as _, ValueTree as _},
+    test_runner::TestRunner,
+};
+use synscope_ebpf::{OBJECT, record::RecordWithStacks};
+
+const SEED: u64 = 0x5359_4e5f_5345_4e54;
+const SAMPLE: usize = 24;
+/// Random histories that a mutant has to pass.
+const HISTORIES: usize = 150;
+
+/// Mutants that nobody can notice: program, mistake, why.
+const EQUIVALENT: &[(&str, &str, &str)] = &[];
+
+/// A case on a kernel: what comes of it, and what it reaches.
+struct Trial {
+    kernel: &'static Kernel,
+    case: Case,
+    expected: Outcome,
+    reached: bpf_lab::Coverage,
+}
+
+fn trials(object: &Object) -> Vec<Trial> {
+    let mut runner = TestRunner::deterministic();
+    let histories = (0..HISTORIES).map(|_| history().new_tree(&mut runner).unwrap().current());
+    // The oldest and the newest kernel: what differs between kernels differs between these.
+    let kernels = [KERNELS.last().unwrap(), &KERNELS[0]];
+    let trial = |case: Case, kernel: &'static Kernel| {
+        let (outcome, reached) = modelled::play(kernel, object, &case);
+        outcome.unwrap_or_else(|broken| panic!("{}: {broken}", case.name));
+        Trial { kernel, expected: Reference::play(kernel, &case), case, reached }
+    };
+    let cases: Vec<Case> = cases::all().into_iter().chain(histories).collect();
+    let everything =
+        kernels.into_iter().flat_map(|kernel| cases.iter().map(move |case| (case.clone(), kernel)));
+    let far = cases.iter().rev().take(HISTORIES).map(|case| (case.clone(), &*STRETCHED));
+    everything.chain(far).map(|(case, kernel)| trial(case, kernel)).collect()
+}
+
+/// What became of a mutant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// A trial came out differently.
+    Executed,
+    /// PREVAIL refuses it.
+    Refused,
+    /// Nobody could notice.
+    Equivalent,
+    Survived,
+}
+
+fn fate(mutant: &Mutant, object: &Object, trials: &[Trial]) -> Fate {
+    let wrong = mutant.apply(object);
+    let mut reaching = trials.iter().filter(|trial| trial.reached.reached(&mutant.program, mutant.slot));
+    let is_noticed = |trial: &Trial| match modelled::play(trial.kernel, &wrong, &trial.case).0 {
+        Ok(outcome) => outcome.difference(&trial.expected).is_some(),
+        Err(_) => true,
+    };
+    let text = mutant.to_string();
+    if reaching.any(is_noticed) {
+        Fate::Executed
+    } else if is_refused(mutant, object) {
+        Fate::Refused
+    } else if EQUIVALENT.iter().any(|(program, what, _)| *program == mutant.program && text.ends_with(what)) {
+        Fate::Equivalent
+    } else {
+        Fate::Survived
+    }
+}
+
+/// True when PREVAIL takes the right program and not the wrong one.
+fn is_refused(mutant: &Mutant, object: &Object) -> bool {
+    let room = size_of::<RecordWithStacks>();
+    let complaints = |elf: &[u8]| verifier::verify_one(elf, room, &mutant.program);
+    mutant.patch(object, OBJECT).is_some_and(|elf| complaints(&elf) != complaints(OBJECT))
+}
+
+#[test]
+fn mistakes_in_the_programs_are_noticed() {
+    let count = env::var("MUTANTS").map_or(SAMPLE, |count| count.parse().expect("MUTANTS is a number"));
+    let object = Object::parse(OBJECT).unwrap();
+    let mutants = sample(&object, SEED, count);
+    let trials = trials(&object);
+    let next = AtomicUsize::new(0);
+    let judge = || {
+        let mut fates = Vec::new();
+        while let Some(mutant) = mutants.get(next.fetch_add(1, Ordering::Relaxed)) {
+            fates.push((mutant, fate(mutant, &object, &trials)));
+        }
+        fates
+    };
+    let fates: Vec<(&Mutant, Fate)> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..2).map(|_| scope.spawn(judge)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    report(&fates);
+}
+
+fn report(fates: &[(&Mutant, Fate)]) {
+    let count = |wanted: Fate| fates.iter().filter(|(_, fate)| *fate == wanted).count();
+    let (executed, refused) = (count(Fate::Executed), count(Fate::Refused));
+    let (equivalent, survived) = (count(Fate::Equivalent), count(Fate::Survived));
+    let all = fates.len();
+    println!(
+        "{all} mutants: {executed} killed by execution, {refused} refused by PREVAIL, {survived} survived,"
+    );
+    println!("{equivalent} equivalent to the right program");
+    for (mutant, _) in fates.iter().filter(|(_, fate)| *fate == Fate::Survived) {
+        println!("  survived: {mutant}");
+    }
+    let noticed = (executed + refused) * 100;
+    assert!(noticed >= 95 * (all - equivalent), "{noticed} % of {} mutants were noticed", all - equivalent);
+}
