@@ -12,7 +12,7 @@ run *args:
     cargo run --release -- {{ args }}
 
 # All tests, cheap ones first; stops at the first that fails
-test: setup lint test-unit build bytecode-check test-live test-web test-vm
+test: setup lint test-unit build bytecode-check test-live test-web (test-vm "--kernel" "6.1")
     @echo "all tests passed"
 
 # Install what is missing: Debian packages (as root), npm development packages, cargo-deny
@@ -51,7 +51,7 @@ test-live *args: build
 test-web: build
     npm --prefix web run --silent test:browser
 
-# Scenarios on kernels booted in QEMU
+# Scenarios on kernels booted in QEMU: all of vm-tests/kernels.toml, or `--kernel SERIES`
 test-vm *args:
     cargo run --release --locked -p vm-tests -- run {{ args }}
 

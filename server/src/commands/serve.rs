@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Open connections and WebSockets have so long to end after the signal.
-const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(10);
+const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Serves until SIGINT or SIGTERM.
 pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
