@@ -147,6 +147,20 @@ pub(crate) fn user_stack(sock: u64) -> Option<*const Stack<USER_FRAMES>> {
     USER_STACKS.get_ptr(&sock)
 }
 
+/// Forgets an attempt whose end was missed, now that its socket starts one that is not followed: the entry must
+/// not speak for that one.
+#[inline(always)]
+pub(crate) fn forget_missed(sock: u64) {
+    if ATTEMPTS.remove(&sock).is_ok() {
+        if wants_stacks() {
+            let _ = USER_STACKS.remove(&sock);
+        }
+        if let Some(counters) = counters() {
+            counters.replaced += 1;
+        }
+    }
+}
+
 /// Forgets the attempt of a socket.
 #[inline(always)]
 pub(crate) fn end(sock: u64) {

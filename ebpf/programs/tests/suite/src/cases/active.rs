@@ -1,6 +1,7 @@
 //! Which transitions start and end an attempt, and which of them are told.
 
 use synscope_ebpf::record::kind;
+use synscope_tracer::Filter;
 
 use super::{MS, S, case, close, connect, establish, told, v4, v4_mapped, v6};
 use crate::{
@@ -29,6 +30,24 @@ fn transitions() -> Vec<Case> {
         ]
     };
     state::ALL.flat_map(from).collect()
+}
+
+/// The entry that a missed end left behind must not speak for another connection of the same socket.
+fn missed_and_filtered_out(stacks: bool) -> Case {
+    let asked = v4().peer_port;
+    let filter = Filter { peer_ports: vec![asked..=asked], ..Filter::default() };
+    let with_or_without = if stacks { "with" } else { "without" };
+    case(format!("after a missed end the socket's next attempt is filtered out, {with_or_without} stacks"))
+        .with(|options| (options.filter, options.stacks) = (filter, stacks))
+        .steps([
+            connect(0),
+            Step::Become(0, Socket { peer_port: asked + 1, ..v4() }),
+            connect(0),
+            Step::Retransmit(0, 0),
+            close(0),
+        ])
+        .tells([])
+        .counts(|counters| (counters.started, counters.replaced, counters.failed) == (1, 1, 0))
 }
 
 fn healthy() -> Vec<Case> {
@@ -116,6 +135,8 @@ fn histories() -> Vec<Case> {
             .steps([connect(0), Step::Retransmit(0, 0), connect(0), close(0)])
             .tells([Told { retransmits: 1, ..told(kind::RETRANSMIT) }, told(kind::FAILED)])
             .counts(|counters| (counters.started, counters.replaced, counters.untracked) == (2, 1, 0)),
+        missed_and_filtered_out(false),
+        missed_and_filtered_out(true),
         case("sockets do not mix")
             .sockets([v4(), v6()])
             .steps([connect(0), connect(1), Step::Challenge(1), Step::Retransmit(0, 0), close(1), close(0)])

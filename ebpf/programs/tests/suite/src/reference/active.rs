@@ -23,7 +23,12 @@ impl Reference<'_> {
 
     fn start(&mut self, sock: Index) -> Fallible {
         self.read()?;
-        if self.sockets[sock].protocol != TCP || !self.owner_passes() || !self.socket_passes(sock)? {
+        if self.sockets[sock].protocol != TCP {
+            return Ok(());
+        }
+        if !self.owner_passes() || !self.socket_passes(sock)? {
+            let was_missed = self.attempts.remove(&sock).is_some();
+            self.counters.replaced += u64::from(was_missed);
             return Ok(());
         }
         let id = self.number();
