@@ -61,6 +61,36 @@ impl Mutant {
         object
     }
 
+    /// True when nobody can notice, because what the right instruction computes is overwritten before anyone
+    /// reads it. Compilers leave such instructions behind.
+    pub fn is_of_no_use(&self, object: &Object) -> bool {
+        let Some(program) = object.program(&self.program) else { return false };
+        let writes = |insn: &Insn| insn.is_alu() || [class::LD, class::LDX].contains(&insn.class());
+        let stays = match &self.change {
+            Change::Insn(insn) => insn.op == op::JA || (writes(insn) && insn.dst == self.original.dst),
+            Change::Link(..) => true,
+        };
+        if !writes(&self.original) || !stays {
+            return false;
+        }
+        let register = self.original.dst;
+        let after = self.slot + 1 + usize::from(self.original.is_wide());
+        for insn in &program.insns[after..] {
+            let is_move = insn.op & 0xf7 == op::MOV64_IMM || insn.op & 0xf7 == 0xb4;
+            let reads_dst = (insn.is_alu() && !is_move) || [class::ST, class::STX].contains(&insn.class());
+            let reads_src =
+                (insn.is_alu() && insn.takes_register()) || [class::LDX, class::STX].contains(&insn.class());
+            let is_read = (reads_dst && insn.dst == register) || (reads_src && insn.src == register);
+            if is_read || matches!(insn.class(), class::JMP | class::JMP32) {
+                return false;
+            }
+            if writes(insn) && insn.dst == register {
+                return true;
+            }
+        }
+        false
+    }
+
     /// The bytes of the ELF file with the mistake in it. `None` where the mistake cannot be written there:
     /// what a linker fills in stands elsewhere.
     pub fn patch(&self, object: &Object, elf: &[u8]) -> Option<Vec<u8>> {
