@@ -137,7 +137,7 @@ browserTest('a refused connect is diagnosed, and says what is around it', () => 
   await inNamespace('nc -p 40123 -w 1 10.99.0.1 9; nc -p 40123 -w 1 10.99.0.1 10; exit 0');
   const drawer = page.locator('#drawer');
   await page.locator('#rows tr[data-ordinal="1"]').click();
-  await drawer.locator('.sentence', { hasText: /^10\.99\.0\.1:10 refused with RST after \S+ ms/ }).waitFor();
+  await drawer.locator('.sentence', { hasText: /^10\.99\.0\.1:10 refused with RST after \S+ (ms|µs)/ }).waitFor();
   assert.match(await drawer.locator('.next').innerText(), /ss -ltn 'sport = :10' shows/);
   assert.match(await drawer.innerText(), /Port before\s+nc \(\d+\) → 10\.99\.0\.1:9, refused at /);
   await screenshot(page, 'refused');
