@@ -28,7 +28,7 @@ pub(crate) struct Trace {
     pub(crate) id: String,
     request: TraceRequest,
     created: UnixNano,
-    counters: CounterReader,
+    counters: Mutex<Figures>,
     lost_queue: AtomicU64,
     /// Hook invocations that the kernel skipped, because the processor was in the program already.
     missed: AtomicU64,
@@ -44,11 +44,29 @@ pub(crate) struct Trace {
     stopping: CancellationToken,
 }
 
+/// The programs' own counters.
+enum Figures {
+    /// In the kernel, as long as the trace runs.
+    Live(CounterReader),
+    /// As they were at the end; nothing of the trace is in the kernel any more.
+    Last(Counters),
+}
+
+impl Figures {
+    fn read(&self) -> Counters {
+        match self {
+            // The map is there while we hold it; reading it cannot fail but for a lack of memory.
+            Self::Live(reader) => reader.read().unwrap_or_default(),
+            Self::Last(counters) => *counters,
+        }
+    }
+}
+
 /// What grows while a trace runs.
 struct State {
     log: Log,
     attempts: Attempts,
-    /// The last counters that were read, for when the kernel's are gone.
+    /// When and why it ended.
     ended: Option<(UnixNano, EndReason)>,
 }
 
@@ -143,7 +161,7 @@ impl Trace {
             id,
             request,
             created: UnixNano::now(),
-            counters,
+            counters: Mutex::new(Figures::Live(counters)),
             lost_queue: AtomicU64::new(0),
             missed: AtomicU64::new(0),
             evicted: AtomicU64::new(0),
@@ -166,6 +184,12 @@ impl Trace {
     fn ask_to_stop(&self, reason: EndReason) {
         lock(&self.end_reason).get_or_insert(reason);
         self.stopping.cancel();
+    }
+
+    /// Takes the last figures out of the kernel, so that nothing of the trace stays there.
+    fn unload_counters(&self) {
+        let mut counters = lock(&self.counters);
+        *counters = Figures::Last(counters.read());
     }
 
     pub(crate) fn is_running(&self) -> bool {
@@ -194,8 +218,7 @@ impl Trace {
     }
 
     pub(crate) fn counters(&self) -> CountersJson {
-        // The map lives as long as the trace resource, whether the programs still run or not.
-        let kernel = self.counters.read().unwrap_or_default();
+        let kernel = lock(&self.counters).read();
         let delivered = self.range().next_seq - 1;
         let Counters { produced, lost_ringbuf, started, established, failed, quiet, .. } = kernel;
         let used = kernel.durations.iter().rposition(|&count| count > 0).map_or(0, |last| last + 1);

@@ -117,7 +117,7 @@ async fn drain(trace: &Trace, tracer: &mut Tracer, queue: &mpsc::Sender<Event>) 
             }
         }
         // Done once the counters have stood still for a moment.
-        let now = trace.counters.read().ok().map(|counters| counters.produced);
+        let now = Some(lock(&trace.counters).read().produced);
         if now == produced || tokio::time::Instant::now() > deadline {
             return;
         }
@@ -192,6 +192,7 @@ struct Ending<'a>(&'a Trace);
 
 impl Drop for Ending<'_> {
     fn drop(&mut self) {
+        self.0.unload_counters();
         let reason = lock(&self.0.end_reason).unwrap_or(EndReason::Error);
         lock(&self.0.state).ended = Some((UnixNano::now(), reason));
         self.0.progress.send_modify(|progress| progress.ended = Some(reason));

@@ -62,8 +62,7 @@ fn stop_unloads_every_program(lab: &Lab) -> Result<()> {
     let stopped = trace.stop()?;
     stopped.is("/state", "stopped")?.is("/end_reason", "requested")?;
     ensure!(kernel::programs_of(server.pid())?.is_empty(), "programs are held after the answer");
-    // The map of counters may stay until the trace is deleted, for who asks later.
-    Footprint { maps: BTreeSet::new(), ..footprint }.is_gone()?;
+    footprint.is_gone()?;
     ensure!(trace.stop()? == stopped, "a second stop should answer the same");
     Ok(())
 }
