@@ -194,7 +194,7 @@ impl Machine {
         self.map_mut(ring).map(|(map, _)| map.drain()).unwrap_or_default()
     }
 
-    /// Executes a program on a context and returns what it returns.
+    /// Executes a program on a context and returns what it returns. Helpers read the context word by word.
     pub fn run(&mut self, program: &str, context: &[u8]) -> Result<u64, Trap> {
         let nowhere = |reason: &str| Trap {
             function: program.into(),
@@ -203,7 +203,9 @@ impl Machine {
             reason: reason.into(),
         };
         let code = self.programs.get(program).cloned().ok_or_else(|| nowhere("no such program"))?;
+        let words = (0..context.len() / 8).map(|word| (word * 8, 8)).collect();
         let context = self.memory.add(Kind::Context, context.to_vec());
+        self.memory.set_members(context, words);
         let hits = self.coverage.take(program, code.program.insns.len());
         let mut run = Run { code: &code, registers: [None; 11], frames: Vec::new(), context, at: 0, hits };
         run.registers[1] = Some(context);

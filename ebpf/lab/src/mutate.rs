@@ -95,6 +95,9 @@ impl Mutant {
     /// what a linker fills in stands elsewhere.
     pub fn patch(&self, object: &Object, elf: &[u8]) -> Option<Vec<u8>> {
         let Change::Insn(insn) = &self.change else { return None };
+        if self.original.op == op::CALL && self.original.src == call::LOCAL {
+            return None;
+        }
         let at = object.program(&self.program)?.file_offset(self.slot)?;
         let mut elf = elf.to_vec();
         elf.get_mut(at..at + 8)?.copy_from_slice(&insn.to_bytes());

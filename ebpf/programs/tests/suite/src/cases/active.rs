@@ -104,6 +104,26 @@ fn owners() -> Vec<Case> {
             .steps([connect(0), close(0)])
             .tells([told(kind::START), told(kind::FAILED)])
     });
+    let numbers = families.map(|(name, socket)| {
+        // Every byte is another one.
+        let socket = Socket { error: 0x0102_0304, soft_error: 0x0506_0708, netns: 0x090a_0b0c, ..socket };
+        let packet = Packet { sock: Some(0), ..super::passive::syn() };
+        case(format!("every byte of every number of {name} is shown"))
+            .sockets([socket])
+            .packets([packet])
+            .with(|options| options.starts = true)
+            .steps([
+                connect(0),
+                Step::Retransmit(0, 0),
+                Step::Challenge(0),
+                Step::Report(0),
+                Step::Drop(0, 0x0d0e_0f10),
+                establish(0),
+                connect(0),
+                Step::Exiting(4, 0x1112_1314),
+                close(0),
+            ])
+    });
     let owner = case("the owner is who called connect(), whoever the timer interrupts")
         .steps([connect(0), Step::Switch(other), Step::Retransmit(0, 0), Step::Challenge(0), close(0)])
         .tells([
@@ -115,7 +135,7 @@ fn owners() -> Vec<Case> {
         .sockets([v4(), v6()])
         .steps([connect(0), Step::Cpu(1), connect(1), close(0), Step::Cpu(0), close(1)])
         .tells([told(kind::FAILED), told(kind::FAILED)]);
-    [shown.as_slice(), &[owner, processors]].concat()
+    [shown.as_slice(), &numbers, &[owner, processors]].concat()
 }
 
 fn histories() -> Vec<Case> {

@@ -206,6 +206,10 @@ fn before_syn() -> Vec<Case> {
                     .counts(|counters| counters.started == 0)
             })
             .collect();
+    let every = case("each error that connect() can return")
+        .with(|options| options.ringbuf_bytes = 1 << 20)
+        .steps((0..600).map(|error| Step::Returned(0, -error)).collect::<Vec<_>>())
+        .counts(|counters| counters.failed == 511 - 12);
     let under_way = case("an attempt under way is not told by what connect() returns")
         .steps([connect(0), Step::Returned(0, -i64::from(EACCES)), close(0)])
         .tells([failed(0)]);
@@ -228,5 +232,5 @@ fn before_syn() -> Vec<Case> {
             ])
             .tells([Told { evidence: evidence::BEFORE_SYN, ..failed(101) }])
     });
-    [failures.as_slice(), &no_failures, &addresses, &[under_way, no_file]].concat()
+    [failures.as_slice(), &no_failures, &addresses, &[every, under_way, no_file]].concat()
 }

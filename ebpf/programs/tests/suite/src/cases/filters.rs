@@ -29,7 +29,9 @@ fn history(name: &str, filter: Filter) -> Case {
     // Zeros like those of a v4-mapped address, and then something else.
     let nearly_mapped = Socket { peer: "::fffe:192.0.2.7".parse().unwrap(), ..v6() };
     let elsewhere = Socket { netns: 9, peer_port: 81, local_port: 7, ..v4() };
-    let sockets = [v4(), v6(), v4_mapped(), nearly_mapped, elsewhere];
+    let by_one_bit = ["0:80:0:0:0:ffff:c000:207", "0:0:0:80:0:ffff:c000:207"]
+        .map(|peer| Socket { peer: peer.parse().unwrap(), ..v6() });
+    let sockets = [v4(), v6(), v4_mapped(), nearly_mapped, by_one_bit[0], by_one_bit[1], elsewhere];
     let packet = Packet {
         sock: None,
         source: v4().local,
@@ -56,13 +58,15 @@ fn history(name: &str, filter: Filter) -> Case {
             Packet { device: Some(9), ports: (7, 81), ..packet },
             Packet { device: None, ..packet },
             Packet { destination: nearly_mapped.peer, source: v6().local, version: 6, ..packet },
+            Packet { destination: by_one_bit[0].peer, source: v6().local, version: 6, ..packet },
+            Packet { destination: by_one_bit[1].peer, source: v6().local, version: 6, ..packet },
         ])
         .steps(
             connects
                 .chain(closes)
                 .chain(returns)
                 .chain((0..sockets.len()).map(Step::SynAck))
-                .chain((0..4).map(|packet| Step::Drop(packet, 3)))
+                .chain((0..6).map(|packet| Step::Drop(packet, 3)))
                 .collect::<Vec<_>>(),
         )
         .sockets(sockets)
