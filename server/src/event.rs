@@ -8,7 +8,7 @@ mod relations;
 
 use std::net::SocketAddr;
 
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize, de};
 use synscope_tracer::symbols::Frame;
 
 pub(crate) use describe::{Describer, look};
@@ -21,11 +21,63 @@ use relations::Related;
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct EventBody {
     pub(crate) time_unix_nano: UnixNano,
-    pub(crate) event: &'static str,
+    pub(crate) event: EventName,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) attempt: Option<u64>,
     #[serde(flatten)]
     pub(crate) facts: Facts,
+}
+
+/// What happened, as `event` names it.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(try_from = "String", into = "&'static str")]
+pub(crate) enum EventName {
+    Start,
+    Retransmit,
+    Challenge,
+    Established,
+    Failed,
+    Drop,
+    SynAckRetransmit,
+}
+
+impl EventName {
+    const ALL: [Self; 7] = [
+        Self::Start,
+        Self::Retransmit,
+        Self::Challenge,
+        Self::Established,
+        Self::Failed,
+        Self::Drop,
+        Self::SynAckRetransmit,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Start => "connect.start",
+            Self::Retransmit => "connect.retransmit",
+            Self::Challenge => "connect.challenge",
+            Self::Established => "connect.established",
+            Self::Failed => "connect.failed",
+            Self::Drop => "skb.drop",
+            Self::SynAckRetransmit => "accept.retransmit",
+        }
+    }
+}
+
+impl From<EventName> for &'static str {
+    fn from(event: EventName) -> Self {
+        event.name()
+    }
+}
+
+impl TryFrom<String> for EventName {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        let known = Self::ALL.into_iter().find(|event| event.name() == name);
+        known.ok_or_else(|| format!("`{name}` is no event: see docs/reference.md for their names"))
+    }
 }
 
 /// What an event says of its attempt.
@@ -65,6 +117,13 @@ impl Serialize for UnixNano {
     }
 }
 
+impl<'de> Deserialize<'de> for UnixNano {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        text.parse().map(Self).map_err(|_| de::Error::custom(format!("`{text}` is no time in nanoseconds")))
+    }
+}
+
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Network {
     transport: &'static str,
@@ -73,7 +132,7 @@ pub(crate) struct Network {
     pub(crate) peer: Endpoint,
 }
 
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub(crate) struct Endpoint {
     pub(crate) address: std::net::IpAddr,
     pub(crate) port: u16,
@@ -89,7 +148,7 @@ impl From<SocketAddr> for Endpoint {
 pub(crate) struct Process {
     /// Number of the socket's network namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
-    netns: Option<u32>,
+    pub(crate) netns: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     netns_name: Option<String>,
     /// Who called connect(); nobody on the passive side.
@@ -102,15 +161,15 @@ pub(crate) struct Caller {
     pub(crate) pid: u32,
     tid: u32,
     pub(crate) comm: String,
-    user: User,
-    cgroup: String,
+    pub(crate) user: User,
+    pub(crate) cgroup: String,
     #[serde(flatten)]
     program: Program,
 }
 
 #[derive(Clone, Copy, Debug, Serialize)]
-struct User {
-    id: u32,
+pub(crate) struct User {
+    pub(crate) id: u32,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -130,7 +189,7 @@ pub(crate) struct Connect {
     pub(crate) syn_retransmits: u16,
     #[serde(skip_serializing_if = "is_zero")]
     syn_unsent: u16,
-    stale_peer: bool,
+    pub(crate) stale_peer: bool,
     challenges: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cause: Option<&'static str>,

@@ -4,6 +4,7 @@
 //! says what this host allows.
 
 mod api;
+mod attempt;
 mod cli;
 mod commands;
 mod event;

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use axum::{
-    Json, Router,
+    Router,
     extract::{Path, Query, State, rejection::QueryRejection},
     http::{HeaderMap, header},
     response::{IntoResponse as _, Response},
     routing::get,
 };
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::{App, problem::Problem, traces::find};
-use crate::trace::{AttemptJson, Batch};
+use crate::{attempt::Attempt, trace::Batch};
 
 pub(super) fn router() -> Router<Arc<App>> {
     Router::new().route("/traces/{id}/events", get(events)).route("/traces/{id}/attempts", get(attempts))
@@ -55,8 +55,7 @@ fn lines(batch: &Batch) -> Response {
 fn document(batch: &Batch) -> Response {
     let Batch { events, next_after, first_seq } = batch;
     let events = events.join(",");
-    let body = format!(r#"{{"events":[{events}],"next_after":{next_after},"first_seq":{first_seq}}}"#);
-    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+    json(format!(r#"{{"events":[{events}],"next_after":{next_after},"first_seq":{first_seq}}}"#))
 }
 
 fn limit(asked: Option<usize>) -> Result<usize, Problem> {
@@ -73,18 +72,18 @@ struct AttemptsQuery {
     limit: Option<usize>,
 }
 
-#[derive(Serialize)]
-struct AttemptsPage {
-    attempts: Vec<AttemptJson>,
-    next_before: Option<u64>,
-}
-
 async fn attempts(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
     query: Result<Query<AttemptsQuery>, QueryRejection>,
-) -> Result<Json<AttemptsPage>, Problem> {
+) -> Result<Response, Problem> {
     let Query(query) = query.map_err(|error| Problem::bad_query(&error.body_text()))?;
     let (attempts, next_before) = find(&app, &id)?.attempts(query.before, limit(query.limit)?);
-    Ok(Json(AttemptsPage { attempts, next_before }))
+    let attempts: Vec<_> = attempts.iter().map(Attempt::to_json).collect();
+    let next_before = next_before.map_or_else(|| "null".into(), |before| before.to_string());
+    Ok(json(format!(r#"{{"attempts":[{}],"next_before":{next_before}}}"#, attempts.join(","))))
+}
+
+fn json(body: String) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
 }

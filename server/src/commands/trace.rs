@@ -151,7 +151,7 @@ fn line(body: &EventBody) -> String {
     let what = match (connect.cause, &facts.error) {
         (Some(cause), Some(error)) => format!("failed: {cause} ({})", error.r#type),
         (Some(cause), None) => format!("failed: {cause}"),
-        _ => body.event.trim_start_matches("connect.").to_owned(),
+        _ => body.event.name().trim_start_matches("connect.").to_owned(),
     };
     format!(
         "{:>7.0}ms {:>8} {:<16} {:<22} {:<22} {:>4} {what}",

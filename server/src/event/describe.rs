@@ -11,7 +11,7 @@ use synscope_tracer::{
 };
 
 use super::{
-    Caller, Connect, ErrorType, EventBody, Facts, Network, Process, Stack, Tcp, UnixNano, User,
+    Caller, Connect, ErrorType, EventBody, EventName, Facts, Network, Process, Stack, Tcp, UnixNano, User,
     diagnosis::diagnose,
     inquiry::Inquiry,
     origin::{Origins, Program, surroundings},
@@ -155,15 +155,15 @@ impl Describer {
     }
 }
 
-fn event_name(kind: &EventKind) -> &'static str {
+fn event_name(kind: &EventKind) -> EventName {
     match kind {
-        EventKind::Started => "connect.start",
-        EventKind::Retransmitted => "connect.retransmit",
-        EventKind::Challenged => "connect.challenge",
-        EventKind::Established => "connect.established",
-        EventKind::Failed(_) => "connect.failed",
-        EventKind::Dropped { .. } => "skb.drop",
-        EventKind::SynAckRetransmitted => "accept.retransmit",
+        EventKind::Started => EventName::Start,
+        EventKind::Retransmitted => EventName::Retransmit,
+        EventKind::Challenged => EventName::Challenge,
+        EventKind::Established => EventName::Established,
+        EventKind::Failed(_) => EventName::Failed,
+        EventKind::Dropped { .. } => EventName::Drop,
+        EventKind::SynAckRetransmitted => EventName::SynAckRetransmit,
     }
 }
 

@@ -51,17 +51,17 @@ impl Log {
         SeqRange { first_seq: self.first_seq, next_seq: self.first_seq + self.events.len() as u64 }
     }
 
-    /// Numbers an event and keeps it. Returns its number.
-    pub(super) fn append(&mut self, body: &EventBody) -> u64 {
+    /// Numbers an event and keeps it. Returns its number, and what is kept.
+    pub(super) fn append(&mut self, body: &EventBody) -> (u64, Arc<str>) {
         let seq = self.range().next_seq;
         // Strings, numbers and maps with string keys always serialise.
         let json: Arc<str> = serde_json::to_string(&Numbered { seq, body }).unwrap_or_default().into();
         self.bytes += json.len();
-        self.events.push_back(json);
+        self.events.push_back(Arc::clone(&json));
         while self.events.len() > MAX_EVENTS || self.bytes > MAX_BYTES {
             self.drop_oldest();
         }
-        seq
+        (seq, json)
     }
 
     fn drop_oldest(&mut self) {

@@ -15,11 +15,10 @@ use synscope_tracer::{CounterReader, Counters};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use attempts::AttemptJson;
 pub(crate) use log::{Batch, Expired};
 pub(crate) use manager::{CreateError, Manager};
 
-use crate::{event::UnixNano, request::TraceRequest};
+use crate::{attempt::Attempt, event::UnixNano, request::TraceRequest};
 use attempts::Attempts;
 use log::Log;
 
@@ -213,7 +212,7 @@ impl Trace {
     }
 
     /// Up to `limit` attempts, newest first, that began before the event `before`.
-    pub(crate) fn attempts(&self, before: Option<u64>, limit: usize) -> (Vec<AttemptJson>, Option<u64>) {
+    pub(crate) fn attempts(&self, before: Option<u64>, limit: usize) -> (Vec<Attempt>, Option<u64>) {
         lock(&self.state).attempts.page(before, limit)
     }
 

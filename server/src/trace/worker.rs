@@ -16,7 +16,10 @@ use tokio::{
 };
 
 use super::{EndReason, Progress, Trace, lock};
-use crate::event::{Describer, UnixNano, look};
+use crate::{
+    attempt::Head,
+    event::{Describer, UnixNano, look},
+};
 
 /// Events taken from the ring buffer at once.
 const BATCH: usize = 512;
@@ -175,8 +178,8 @@ fn describe_all(
         let next_seq = {
             let mut state = lock(&trace.state);
             for body in bodies {
-                let seq = state.log.append(&body);
-                state.attempts.fold(seq, body);
+                let (seq, json) = state.log.append(&body);
+                state.attempts.fold(seq, Head::from(&body), json);
             }
             state.log.range().next_seq
         };

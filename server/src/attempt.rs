@@ -1,0 +1,199 @@
+//! One attempt, folded from its events. What queries ask for is typed; the rest stays the JSON of its newest event,
+//! so that attempts look the same whether their events came from the kernel, from history or from a file.
+
+mod members;
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::{EventBody, EventName, UnixNano};
+use members::Members;
+
+/// Retransmit times held of one attempt; the kernel makes at most 127.
+const MAX_RETRANSMITS: usize = 128;
+
+/// What folding and queries need to know of an event.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Head {
+    pub(crate) time_unix_nano: UnixNano,
+    pub(crate) event: EventName,
+    pub(crate) attempt: Option<u64>,
+    pub(crate) tcp: Tcp,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Tcp {
+    pub(crate) connect: Connect,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Connect {
+    pub(crate) start_unix_nano: UnixNano,
+    pub(crate) duration_ms: f64,
+}
+
+impl From<&EventBody> for Head {
+    fn from(body: &EventBody) -> Self {
+        let connect = &body.facts.tcp.connect;
+        let (start_unix_nano, duration_ms) = (connect.start_unix_nano, connect.duration_ms);
+        Self {
+            time_unix_nano: body.time_unix_nano,
+            event: body.event,
+            attempt: body.attempt,
+            tcp: Tcp { connect: Connect { start_unix_nano, duration_ms } },
+        }
+    }
+}
+
+/// How far an attempt has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum State {
+    Pending,
+    Established,
+    Failed,
+}
+
+/// What the events of one attempt add up to.
+#[derive(Clone, Debug)]
+pub(crate) struct Attempt {
+    /// Its id; the kernel side makes it, unique within a trace.
+    pub(crate) id: u64,
+    pub(crate) state: State,
+    pub(crate) first_seq: u64,
+    pub(crate) last_seq: u64,
+    pub(crate) ended: Option<UnixNano>,
+    pub(crate) retransmits: Vec<UnixNano>,
+    /// Of its newest event.
+    pub(crate) head: Head,
+    /// Its newest event.
+    pub(crate) newest: Arc<str>,
+}
+
+impl Attempt {
+    /// An attempt at its first event.
+    pub(crate) fn begin(id: u64, seq: u64, head: Head, event: Arc<str>) -> Self {
+        let mut attempt = Self {
+            id,
+            state: State::Pending,
+            first_seq: seq,
+            last_seq: seq,
+            ended: None,
+            retransmits: Vec::new(),
+            head,
+            newest: event,
+        };
+        attempt.advance();
+        attempt
+    }
+
+    /// Takes its next event in.
+    pub(crate) fn take(&mut self, seq: u64, head: Head, event: Arc<str>) {
+        (self.last_seq, self.head, self.newest) = (seq, head, event);
+        self.advance();
+    }
+
+    pub(crate) fn is_pending(&self) -> bool {
+        self.state == State::Pending
+    }
+
+    fn advance(&mut self) {
+        let time = self.head.time_unix_nano;
+        match self.head.event {
+            EventName::Retransmit if self.retransmits.len() < MAX_RETRANSMITS => self.retransmits.push(time),
+            EventName::Established => (self.state, self.ended) = (State::Established, Some(time)),
+            EventName::Failed => (self.state, self.ended) = (State::Failed, Some(time)),
+            _ => {}
+        }
+    }
+
+    /// As the API shows it: its own members, then those of its newest event.
+    pub(crate) fn to_json(&self) -> String {
+        let shown = Shown {
+            attempt: self.id,
+            state: self.state,
+            first_seq: self.first_seq,
+            last_seq: self.last_seq,
+            start_unix_nano: self.head.tcp.connect.start_unix_nano,
+            end_unix_nano: self.ended,
+            duration_ms: self.head.tcp.connect.duration_ms,
+            retransmit_unix_nano: &self.retransmits,
+            facts: Members::of(&self.newest).without(&["seq", "time_unix_nano", "event", "attempt"]),
+        };
+        // Strings, numbers and maps with string keys always serialise.
+        serde_json::to_string(&shown).unwrap_or_default()
+    }
+}
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    attempt: u64,
+    state: State,
+    first_seq: u64,
+    last_seq: u64,
+    start_unix_nano: UnixNano,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    end_unix_nano: Option<UnixNano>,
+    duration_ms: f64,
+    retransmit_unix_nano: &'a [UnixNano],
+    #[serde(flatten)]
+    facts: Members<'a>,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn event(name: &str, time: u64) -> Value {
+        json!({
+            "seq": 1, "time_unix_nano": time.to_string(), "event": name, "attempt": 7,
+            "network": {
+                "transport": "tcp",
+                "local": {"address": "10.0.0.5", "port": 4000}, "peer": {"address": "::1", "port": 22},
+            },
+            "process": {"pid": 4, "comm": "nc"},
+            "tcp": {"connect": {"start_unix_nano": "5", "duration_ms": 1.5, "syn_retransmits": 1}},
+            "later": {"member": [1, "x"]},
+        })
+    }
+
+    fn parts(event: &Value) -> (Head, Arc<str>) {
+        let text = event.to_string();
+        (serde_json::from_str(&text).unwrap(), text.into())
+    }
+
+    #[test]
+    fn adds_up_its_events_and_shows_the_newest() {
+        let (head, text) = parts(&event("connect.retransmit", 10));
+        let mut attempt = Attempt::begin(7, 3, head, text);
+        assert_eq!(attempt.state, State::Pending);
+        let mut last = event("connect.failed", 20);
+        last["tcp"]["connect"]["cause"] = "timeout".into();
+        let (head, text) = parts(&last);
+        attempt.take(9, head, text);
+        let shown: Value = serde_json::from_str(&attempt.to_json()).unwrap();
+        assert_eq!(
+            shown,
+            json!({
+                "attempt": 7, "state": "failed", "first_seq": 3, "last_seq": 9,
+                "start_unix_nano": "5", "end_unix_nano": "20", "duration_ms": 1.5,
+                "retransmit_unix_nano": ["10"],
+                "network": last["network"], "process": last["process"], "tcp": last["tcp"],
+                "later": {"member": [1, "x"]},
+            })
+        );
+    }
+
+    #[test]
+    fn an_event_without_what_folding_needs_is_refused_by_name() {
+        let mut broken = event("connect.failed", 1);
+        broken["tcp"]["connect"].as_object_mut().unwrap().remove("duration_ms");
+        let error = serde_json::from_value::<Head>(broken).unwrap_err().to_string();
+        assert!(error.contains("duration_ms"), "{error}");
+        let error = serde_json::from_value::<Head>(event("connect.exploded", 1)).unwrap_err().to_string();
+        assert!(error.contains("connect.exploded"), "{error}");
+    }
+}
