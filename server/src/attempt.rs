@@ -6,6 +6,7 @@ mod members;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::event::{EventBody, EventName, UnixNano};
 use members::Members;
@@ -110,7 +111,18 @@ impl Attempt {
 
     /// As the API shows it: its own members, then those of its newest event.
     pub(crate) fn to_json(&self) -> String {
-        let shown = Shown {
+        // Strings, numbers and maps with string keys always serialise.
+        serde_json::to_string(&self.shown(&[])).unwrap_or_default()
+    }
+
+    /// What a filter can ask for, where the API shows it. Stacks would be most of it, and nobody asks for them.
+    pub(crate) fn to_facts(&self) -> Value {
+        serde_json::to_value(self.shown(&["stack"])).unwrap_or_default()
+    }
+
+    fn shown(&self, without: &[&str]) -> Shown<'_> {
+        let facts = Members::of(&self.newest).without(&["seq", "time_unix_nano", "event", "attempt"]);
+        Shown {
             attempt: self.id,
             state: self.state,
             first_seq: self.first_seq,
@@ -119,10 +131,8 @@ impl Attempt {
             end_unix_nano: self.ended,
             duration_ms: self.head.tcp.connect.duration_ms,
             retransmit_unix_nano: &self.retransmits,
-            facts: Members::of(&self.newest).without(&["seq", "time_unix_nano", "event", "attempt"]),
-        };
-        // Strings, numbers and maps with string keys always serialise.
-        serde_json::to_string(&shown).unwrap_or_default()
+            facts: facts.without(without),
+        }
     }
 }
 
@@ -143,7 +153,7 @@ struct Shown<'a> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 

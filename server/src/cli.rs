@@ -46,10 +46,15 @@ pub(crate) const DEFAULT_DATA_DIR: &str = "/var/lib/synscope";
 /// that fits.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
+    synscope trace 'peer=10.0.0.0/8 port=443,8000-9000 cause=timeout retransmits>=2'\n  \
     synscope trace --peer 10.0.0.0/8 --peer-port 443,8000-9000\n  \
     synscope trace --comm envoy --json | jq .tcp.connect.cause")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct TraceArgs {
+    /// Terms of the filter language. What the kernel can check (comm, pid, uid, cgroup, netns, family, peer, port,
+    /// local_port with =) is checked there; the rest is held against each event before it is shown
+    #[arg(value_name = "TERM", allow_hyphen_values = true)]
+    pub(crate) terms: Vec<String>,
     /// Process ids of the caller
     #[arg(long, value_name = "PID", value_delimiter = ',', help_heading = "Filters")]
     pub(crate) pid: Vec<u32>,

@@ -8,6 +8,7 @@ mod attempt;
 mod cli;
 mod commands;
 mod event;
+mod filter;
 mod request;
 mod token;
 mod trace;

@@ -150,12 +150,16 @@ impl FilterRequest {
         if let Some((field, _)) = lengths.iter().find(|(_, len)| *len > Filter::MAX_VALUES) {
             return Err(wrong(&format!("filter.{field}"), format!("at most {} values", Filter::MAX_VALUES)));
         }
-        let fits = |comm: &String| (1..=Filter::MAX_COMM).contains(&comm.len()) && !comm.contains('\0');
-        if !self.comm.iter().all(fits) {
+        if !self.comm.iter().all(|comm| Self::is_thread_name(comm)) {
             let problem = "a thread name has 1 to 15 bytes: the kernel keeps no more";
             return Err(wrong("filter.comm", problem));
         }
         Ok(())
+    }
+
+    /// Whether the kernel could keep this name.
+    pub(crate) fn is_thread_name(comm: &str) -> bool {
+        (1..=Filter::MAX_COMM).contains(&comm.len()) && !comm.contains('\0')
     }
 
     fn to_kernel(&self) -> Result<Filter, FieldError> {
@@ -237,7 +241,7 @@ impl Cgroup {
 /// A network, or a single address.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 #[serde(try_from = "String", into = "String")]
-pub(crate) struct Network(IpNet);
+pub(crate) struct Network(pub(crate) IpNet);
 
 impl TryFrom<String> for Network {
     type Error = String;
@@ -259,7 +263,7 @@ impl From<Network> for String {
 /// A port, or a range of ports.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(try_from = "Value", into = "Value")]
-pub(crate) struct Ports(RangeInclusive<u16>);
+pub(crate) struct Ports(pub(crate) RangeInclusive<u16>);
 
 impl TryFrom<Value> for Ports {
     type Error = String;

@@ -34,6 +34,21 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::Refused,
+        Self::PortUnreachable,
+        Self::HostUnreachable,
+        Self::NetUnreachable,
+        Self::Timeout,
+        Self::ClosedByApp,
+        Self::Killed,
+        Self::NoLocalPort,
+        Self::NoRoute,
+        Self::Denied,
+        Self::Other,
+    ];
+
     /// The name in the API: lower case, words joined by underscores.
     pub const fn name(self) -> &'static str {
         match self {

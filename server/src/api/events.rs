@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Router,
     extract::{Path, Query, State, rejection::QueryRejection},
-    http::{HeaderMap, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse as _, Response},
     routing::get,
 };
@@ -68,6 +68,9 @@ fn limit(asked: Option<usize>) -> Result<usize, Problem> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct AttemptsQuery {
+    /// Terms of the filter language.
+    #[serde(default)]
+    filter: String,
     before: Option<u64>,
     limit: Option<usize>,
 }
@@ -78,7 +81,10 @@ async fn attempts(
     query: Result<Query<AttemptsQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let Query(query) = query.map_err(|error| Problem::bad_query(&error.body_text()))?;
-    let (attempts, next_before) = find(&app, &id)?.attempts(query.before, limit(query.limit)?);
+    let filter = query.filter.parse().map_err(|error| Problem::bad_filter(StatusCode::BAD_REQUEST, error))?;
+    let (trace, limit) = (find(&app, &id)?, limit(query.limit)?);
+    let (attempts, next_before) =
+        tokio::task::block_in_place(|| trace.attempts(&filter, query.before, limit));
     let attempts: Vec<_> = attempts.iter().map(Attempt::to_json).collect();
     let next_before = next_before.map_or_else(|| "null".into(), |before| before.to_string());
     Ok(json(format!(r#"{{"attempts":[{}],"next_before":{next_before}}}"#, attempts.join(","))))

@@ -1,6 +1,7 @@
 //! The HTTP side: routes, and what every request passes before it reaches one.
 
 mod events;
+mod filter;
 mod guard;
 mod page;
 mod problem;
@@ -38,6 +39,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) fn router(app: &Arc<App>) -> Router {
     let api = traces::router()
         .merge(events::router())
+        .merge(filter::router())
         .merge(system::router())
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT))
         .merge(stream::router())

@@ -6,7 +6,11 @@ use axum::{
 };
 use serde::Serialize;
 
-use crate::{request::FieldError, trace::CreateError};
+use crate::{
+    filter::{FilterError, Span},
+    request::FieldError,
+    trace::CreateError,
+};
 
 /// One problem. `type` is stable; the words may get better.
 #[derive(Debug, Serialize)]
@@ -14,10 +18,13 @@ pub(crate) struct Problem {
     r#type: &'static str,
     title: &'static str,
     status: u16,
-    detail: String,
-    remedy: String,
+    detail: Box<str>,
+    remedy: Box<str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    field: Option<String>,
+    field: Option<Box<str>>,
+    /// The part of a filter that is to blame, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    position: Option<Span>,
 }
 
 impl Problem {
@@ -28,8 +35,8 @@ impl Problem {
         detail: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Self {
-        let (detail, remedy) = (detail.into(), remedy.into());
-        Self { r#type, title, status: status.as_u16(), detail, remedy, field: None }
+        let (detail, remedy) = (detail.into().into(), remedy.into().into());
+        Self { r#type, title, status: status.as_u16(), detail, remedy, field: None, position: None }
     }
 
     pub(crate) fn no_such_path() -> Self {
@@ -81,6 +88,13 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "urn:synscope:bad-query", "Bad query", detail, remedy)
     }
 
+    /// A filter that cannot be read, or not be used here.
+    pub(crate) fn bad_filter(status: StatusCode, error: FilterError) -> Self {
+        let FilterError { span, problem, remedy } = error;
+        let problem = Self::new(status, "urn:synscope:bad-filter", "Unreadable filter", problem, remedy);
+        Self { field: Some("filter".into()), position: Some(span), ..problem }
+    }
+
     pub(crate) fn not_declared_as_json() -> Self {
         let (detail, remedy) = ("the body is not declared as JSON", "send `Content-Type: application/json`");
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "urn:synscope:not-json", "Not JSON", detail, remedy)
@@ -110,7 +124,8 @@ impl From<FieldError> for Problem {
         let remedy = "see docs/reference.md for the fields of a trace request";
         let status = StatusCode::UNPROCESSABLE_ENTITY;
         let problem = Self::new(status, "urn:synscope:bad-field", title, error.problem, remedy);
-        Self { field: Some(error.field).filter(|field| !field.is_empty()), ..problem }
+        let field = (!error.field.is_empty()).then(|| error.field.into());
+        Self { field, ..problem }
     }
 }
 

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::{App, problem::Problem};
 use crate::{
+    filter::only_kernel_terms,
     request::TraceRequest,
     trace::{EndReason, Trace, TraceJson},
 };
@@ -30,7 +31,8 @@ pub(super) fn router() -> Router<Arc<App>> {
 const MAX_BODY: usize = 64 << 10;
 
 async fn create(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
-    let document = read_json(request).await?;
+    let mut document = read_json(request).await?;
+    read_filter(&mut document)?;
     let request = TraceRequest::from_json(document)?;
     if app.shutdown.is_cancelled() {
         return Err(crate::trace::CreateError::ShuttingDown.into());
@@ -40,6 +42,15 @@ async fn create(State(app): State<Arc<App>>, request: Request) -> Result<Respons
     let trace = creating.await.map_err(|error| crate::trace::CreateError::Io(error.into()))??;
     let location = format!("/api/v1/traces/{}", trace.id);
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(trace.to_json())).into_response())
+}
+
+/// A filter that is a text of the filter language becomes the object that it stands for.
+fn read_filter(document: &mut Value) -> Result<(), Problem> {
+    let Some(filter @ Value::String(_)) = document.get_mut("filter") else { return Ok(()) };
+    let request = filter.as_str().unwrap_or_default().parse().and_then(only_kernel_terms);
+    let request = request.map_err(|error| Problem::bad_filter(StatusCode::UNPROCESSABLE_ENTITY, error))?;
+    *filter = json!(request);
+    Ok(())
 }
 
 /// An empty body stands for an empty object.

@@ -14,8 +14,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     Failure,
+    attempt::{Attempt, Head},
     cli::TraceArgs,
-    event::{Describer, EventBody, look},
+    event::{Describer, EventBody, UnixNano, look},
+    filter::{Filter, FilterError},
     request::{FieldError, TraceRequest},
 };
 
@@ -24,11 +26,14 @@ const BATCH: usize = 512;
 
 /// Prints events until Ctrl-C, the time or the number of events that was asked for; then a summary.
 pub(crate) async fn run(args: TraceArgs) -> Result<ExitCode, Failure> {
-    let request = request(&args).map_err(|error| usage(&error))?;
+    let mut filter = filter(&args.terms.join(" "));
+    let mut request = request(&args).map_err(|error| usage(&error))?;
+    filter.push_down(&mut request.filter);
+    request.check().map_err(|error| usage(&error))?;
     let options = request.options().map_err(|error| usage(&error))?;
     let kernel = Kernel::of_this_host()?;
     let (tracer, counters) = Tracer::start(&kernel, &options)?;
-    let mut output = Output::new(kernel, args.json, request.max_events.unwrap_or(u64::MAX));
+    let mut output = Output::new(kernel, args.json, filter, request.max_events.unwrap_or(u64::MAX));
     if !args.json {
         eprintln!("tracing; Ctrl-C ends");
     }
@@ -45,6 +50,16 @@ pub(crate) async fn run(args: TraceArgs) -> Result<ExitCode, Failure> {
 fn usage(error: &FieldError) -> Failure {
     eprintln!("synscope: {error}\n  remedy: see `synscope trace --help`");
     std::process::exit(2);
+}
+
+/// Reads the terms; points at what cannot be read.
+fn filter(terms: &str) -> Filter {
+    terms.parse().unwrap_or_else(|FilterError { span, problem, remedy }| {
+        let indent = " ".repeat(terms[..span.start].chars().count());
+        let marks = "^".repeat(terms[span.start..span.end].chars().count().max(1));
+        eprintln!("synscope: {problem}\n  {terms}\n  {indent}{marks}\n  remedy: {remedy}");
+        std::process::exit(2);
+    })
 }
 
 /// The same request that the API takes, read by the same code.
@@ -84,8 +99,11 @@ async fn print_all(mut tracer: Tracer, output: &mut Output, ttl_s: Option<u64>) 
 
 struct Output {
     json: bool,
+    /// What the kernel could not check.
+    filter: Filter,
     left: u64,
     seq: u64,
+    hidden: u64,
     processes: Arc<Processes>,
     describer: Describer,
     causes: BTreeMap<&'static str, u64>,
@@ -93,10 +111,10 @@ struct Output {
 }
 
 impl Output {
-    fn new(kernel: Kernel, json: bool, left: u64) -> Self {
+    fn new(kernel: Kernel, json: bool, filter: Filter, left: u64) -> Self {
         let processes = Arc::new(Processes::new());
         let (describer, causes) = (Describer::new(kernel, Arc::clone(&processes)), BTreeMap::new());
-        Self { json, left, seq: 0, processes, describer, causes, header_printed: false }
+        Self { json, filter, left, seq: 0, hidden: 0, processes, describer, causes, header_printed: false }
     }
 
     fn print(&mut self, events: impl Iterator<Item = Event>) -> io::Result<()> {
@@ -105,9 +123,13 @@ impl Output {
             if self.left == 0 {
                 break;
             }
+            let body = self.describer.describe(event);
+            if !self.is_meant(&body)? {
+                self.hidden += 1;
+                continue;
+            }
             self.left -= 1;
             self.seq += 1;
-            let body = self.describer.describe(event);
             if let Some(cause) = body.facts.tcp.connect.cause {
                 *self.causes.entry(cause).or_default() += 1;
             }
@@ -127,12 +149,25 @@ impl Output {
         stdout.flush()
     }
 
+    /// An event is held against the filter as an attempt that has come so far.
+    fn is_meant(&self, body: &EventBody) -> serde_json::Result<bool> {
+        if self.filter.terms.is_empty() {
+            return Ok(true);
+        }
+        let newest = serde_json::to_string(body)?.into();
+        let attempt = Attempt::begin(body.attempt.unwrap_or(0), self.seq, Head::from(body), newest);
+        Ok(self.filter.matches(&attempt.to_facts(), UnixNano::now()))
+    }
+
     fn summarise(&self, counters: &CounterReader) {
         let Ok(counted) = counters.read() else { return };
         eprintln!(
             "\n{} attempts: {} established, {} failed; {} lost events",
             counted.started, counted.established, counted.failed, counted.lost_ringbuf,
         );
+        if !self.filter.terms.is_empty() {
+            eprintln!("{} events not shown, because of {}", self.hidden, self.filter);
+        }
         for (cause, count) in &self.causes {
             eprintln!("{count:>8} {cause}");
         }

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use log::{Batch, Expired};
 pub(crate) use manager::{CreateError, Manager};
 
-use crate::{attempt::Attempt, event::UnixNano, request::TraceRequest};
+use crate::{attempt::Attempt, event::UnixNano, filter::Filter, request::TraceRequest};
 use attempts::Attempts;
 use log::Log;
 
@@ -146,6 +146,9 @@ struct AttemptCountsJson {
     faults: u64,
 }
 
+/// Attempts that a query looks at before it lets go of the lock.
+const QUERY_PART: usize = 256;
+
 /// A poisoned lock means that a thread panicked with it; what it guards is counters and rings, which every
 /// panic leaves whole, so reading on is right.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -211,9 +214,32 @@ impl Trace {
         lock(&self.state).log.read(from, limit)
     }
 
-    /// Up to `limit` attempts, newest first, that began before the event `before`.
-    pub(crate) fn attempts(&self, before: Option<u64>, limit: usize) -> (Vec<Attempt>, Option<u64>) {
-        lock(&self.state).attempts.page(before, limit)
+    /// Up to `limit` attempts, newest first, that the filter means and that began before the event `before`; and
+    /// the `before` that continues. Looks into JSON, and may take some tenths of a second.
+    pub(crate) fn attempts(
+        &self,
+        filter: &Filter,
+        mut before: Option<u64>,
+        limit: usize,
+    ) -> (Vec<Attempt>, Option<u64>) {
+        let now = UnixNano::now();
+        let mut meant = Vec::new();
+        loop {
+            // In parts, so that the trace itself never waits for a long query.
+            let (part, next) = lock(&self.state).attempts.page(before, QUERY_PART);
+            let fits =
+                |attempt: &Attempt| filter.terms.is_empty() || filter.matches(&attempt.to_facts(), now);
+            meant.extend(part.into_iter().filter(fits).take(limit + 1 - meant.len()));
+            before = next;
+            if meant.len() > limit {
+                meant.truncate(limit);
+                let last = meant.last().map(|last: &Attempt| last.first_seq);
+                return (meant, last);
+            }
+            if before.is_none() {
+                return (meant, None);
+            }
+        }
     }
 
     pub(crate) fn counters(&self) -> CountersJson {

@@ -10,6 +10,7 @@ mod expect;
 mod filters;
 mod gave_up;
 mod healthy;
+mod language;
 mod lifecycle;
 mod owner;
 mod paging;
@@ -75,6 +76,7 @@ pub fn all() -> Vec<Scenario> {
         refused::LIST,
         healthy::LIST,
         filters::LIST,
+        language::LIST,
         paging::LIST,
         streams::LIST,
         problems::LIST,
