@@ -63,6 +63,14 @@ bytecode:
 bytecode-check:
     ebpf/programs/build.sh --check
 
+# Break the object in so many ways, and count the mistakes that its tests notice
+bytecode-mutants count="400":
+    MUTANTS={{ count }} cargo test --locked -p synscope-ebpf --test mutants -- --nocapture
+
+# Feed rubbish to whatever reads bytes from outside, so many seconds each (needs a nightly toolchain)
+fuzz seconds="60" *targets:
+    scripts/fuzz.sh {{ seconds }} {{ targets }}
+
 # Measure what the README claims
 bench *args: build
     cargo bench --locked -p vm-tests --bench figures -- {{ args }}
