@@ -352,7 +352,10 @@ fn load_data(object: &Object, setup: &Setup, memory: &mut Memory) -> Result<BTre
             return Err(MapError::new(name, "the global has another size"));
         }
         if let Some(bytes) = data.get_mut(&global.section) {
-            bytes[global.offset..global.offset + global.size].copy_from_slice(value);
+            let place = global.offset..global.offset.saturating_add(global.size);
+            let place =
+                bytes.get_mut(place).ok_or_else(|| MapError::new(name, "it lies outside its section"))?;
+            place.copy_from_slice(value);
         }
     }
     let region = |(name, bytes): (String, Vec<u8>)| {

@@ -233,8 +233,9 @@ impl<'data> Parser<'data> {
             .map(|(name, address, _)| {
                 let start =
                     usize::try_from(address).map_err(|_| unexpected(name, "lies beyond its section"))?;
-                let words = bytes
-                    .get(start..start + MAP_DEF_LEN)
+                let words = start
+                    .checked_add(MAP_DEF_LEN)
+                    .and_then(|end| bytes.get(start..end))
                     .ok_or_else(|| unexpected(name, "is shorter than a map definition"))?;
                 let word = |index: usize| {
                     let at = index * 4;
@@ -322,13 +323,13 @@ impl<'data> Parser<'data> {
         program.functions.push((start, function.name.into()));
         let section = self.elf.section_by_index(function.section);
         let section = section.map_err(|error| unexpected(function.name, error.to_string()))?;
-        let in_file = section.file_range().map_or(0, |(at, _)| at) + function.address;
+        let in_file = section.file_range().map_or(0, |(at, _)| at).saturating_add(function.address);
         program.file_offsets.push(usize::try_from(in_file).unwrap_or(usize::MAX));
         let bytes = section.data_range(function.address, function.size).ok().flatten();
         let insns = bytes.and_then(decode).ok_or_else(|| unexpected(function.name, "half an instruction"))?;
         program.insns.extend(insns);
         for (address, relocation) in section.relocations() {
-            if !(function.address..function.address + function.size).contains(&address) {
+            if !(function.address..function.address.saturating_add(function.size)).contains(&address) {
                 continue;
             }
             let slot = start + usize::try_from((address - function.address) / 8).unwrap_or(usize::MAX);
@@ -391,8 +392,10 @@ impl<'data> Parser<'data> {
             Link::Map(symbol.name().map_err(|error| unexpected(&place, error.to_string()))?.to_owned())
         } else {
             program.insns[slot].src = pseudo::MAP_VALUE;
-            let offset = usize::try_from(symbol.address() + addend);
-            let offset = offset.map_err(|_| unexpected(&place, "a wild address"))?;
+            let size = self.elf.section_by_index(section).map_or(0, |section| section.size());
+            let offset = symbol.address().checked_add(addend).filter(|offset| *offset < size);
+            let offset = offset.and_then(|offset| usize::try_from(offset).ok());
+            let offset = offset.ok_or_else(|| unexpected(&place, "an address outside its section"))?;
             Link::Data { section: section_name.to_owned(), offset }
         };
         program.links.insert(slot, link);

@@ -216,3 +216,18 @@ fn every_global_of_a_kernel_is_one_of_the_object_and_the_other_way_round() {
         object.globals.iter().map(|global| (&*global.name, global.size)).collect();
     assert!(set.iter().all(|&name| sizes[name] == if name == "SLOW_NS" { 8 } else { 4 }), "{sizes:?}");
 }
+
+/// Found by fuzzing: the address was added up without a look at its section.
+#[test]
+fn a_load_from_outside_its_section_is_refused() {
+    let whole = object();
+    let from_data = |program: &Program| {
+        let slot = *program.links.iter().find(|(_, link)| matches!(link, Link::Data { .. }))?.0;
+        program.file_offset(slot)
+    };
+    let at = whole.programs.iter().find_map(from_data).expect("some program reads a global");
+    let mut broken = OBJECT.to_vec();
+    broken[at + 4..at + 8].copy_from_slice(&u32::MAX.to_le_bytes());
+    let error = Object::parse(&broken).expect_err("an address outside .rodata was taken");
+    assert!(error.to_string().contains("outside its section"), "{error}");
+}
