@@ -71,9 +71,9 @@ bytecode-mutants count="400":
 fuzz seconds="60" *targets:
     scripts/fuzz.sh {{ seconds }} {{ targets }}
 
-# Measure what the README claims
+# Measure what it costs, beside its peers where they are installed (bpftrace, libbpf-tools); `--quick`, `--markdown FILE`
 bench *args: build
-    cargo bench --locked -p vm-tests --bench figures -- {{ args }}
+    cargo bench --locked -p vm-tests --bench performance -- {{ args }}
 
 # Take the screenshots of README and docs anew
 screenshots: build

@@ -66,8 +66,8 @@ impl Stream {
         self.protocol.as_deref()
     }
 
-    /// The next frame, or `None` at the deadline.
-    pub fn next(&mut self, deadline: Instant) -> Result<Option<Frame>> {
+    /// The next message or the end, pings left out; `None` when nothing comes in time.
+    fn receive(&mut self, deadline: Instant) -> Result<Option<Message>> {
         let socket = &mut self.socket;
         let waited = self.runtime.block_on(async {
             tokio::time::timeout_at(deadline.into(), async {
@@ -80,20 +80,37 @@ impl Stream {
             })
             .await
         });
-        let Ok(message) = waited else { return Ok(None) };
-        match message {
-            Some(Ok(Message::Text(text))) => {
+        match waited {
+            Ok(Some(Ok(message))) => Ok(Some(message)),
+            Ok(Some(Err(error))) => bail!("the WebSocket broke: {error}"),
+            Ok(None) => bail!("the WebSocket ended without a close frame"),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// The next message as it was sent, for those who count more than a parser can take; `None` at the deadline.
+    pub fn next_text(&mut self, deadline: Instant) -> Result<Option<String>> {
+        match self.receive(deadline)? {
+            Some(Message::Text(text)) => Ok(Some(text.as_str().to_owned())),
+            None => Ok(None),
+            Some(other) => bail!("expected a text message, got {other:?}"),
+        }
+    }
+
+    /// The next frame, or `None` at the deadline.
+    pub fn next(&mut self, deadline: Instant) -> Result<Option<Frame>> {
+        match self.receive(deadline)? {
+            Some(Message::Text(text)) => {
                 let value: Value = serde_json::from_str(&text)
                     .with_context(|| format!("a frame that is not JSON: {text:?}"))?;
                 Ok(Some(Frame::Message(Json(value))))
             }
-            Some(Ok(Message::Close(frame))) => {
+            Some(Message::Close(frame)) => {
                 let frame = frame.context("closed without a code")?;
                 Ok(Some(Frame::Closed(frame.code.into())))
             }
-            Some(Ok(other)) => bail!("unexpected frame {other:?}"),
-            Some(Err(error)) => bail!("the WebSocket broke: {error}"),
-            None => bail!("the WebSocket ended without a close frame"),
+            Some(other) => bail!("unexpected frame {other:?}"),
+            None => Ok(None),
         }
     }
 

@@ -1,0 +1,102 @@
+//! The connects that are measured, as fast as one thread can make them.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use socket2::{Domain, Socket, Type};
+use vm_tests::harness::Netns;
+
+const CLOSED_PORT: u16 = 81;
+
+/// What a storm is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Load {
+    /// Connects to a loopback port where nobody listens.
+    Refused,
+    /// Connects to a listener, accepted and closed at both ends.
+    Healthy,
+    /// listen() and close(): two state changes that belong to no connect.
+    Listening,
+}
+
+/// How long a storm lasts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Length {
+    For(Duration),
+    Times(u64),
+}
+
+/// Storms in a namespace, in a thread of that name; returns operations and the time that they took.
+pub(crate) fn storm(netns: &Netns, comm: &str, load: Load, length: Length) -> Result<(u64, Duration)> {
+    netns.run(comm, || {
+        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+        let port = listener.local_addr()?.port();
+        let begun = Instant::now();
+        let mut count = 0;
+        loop {
+            // The clock is asked now and then only.
+            for _ in 0..16 {
+                one(load, &listener, port, count)?;
+                count += 1;
+            }
+            let done = match length {
+                Length::For(time) => begun.elapsed() >= time,
+                Length::Times(times) => count >= times,
+            };
+            if done {
+                return Ok((count, begun.elapsed()));
+            }
+        }
+    })
+}
+
+/// Operations per second of a storm.
+pub(crate) fn rate(netns: &Netns, load: Load, time: Duration) -> Result<f64> {
+    let (count, took) = storm(netns, "storm", load, Length::For(time))?;
+    #[expect(clippy::cast_precision_loss)]
+    Ok(count as f64 / took.as_secs_f64())
+}
+
+fn one(load: Load, listener: &TcpListener, port: u16, count: u64) -> Result<()> {
+    match load {
+        Load::Refused => {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+            let refused = socket.connect(&SocketAddr::from((Ipv4Addr::LOCALHOST, CLOSED_PORT)).into());
+            ensure!(refused.is_err(), "somebody listens on port {CLOSED_PORT}");
+        }
+        Load::Healthy => {
+            // Every loopback address has ports of its own: what waits to be closed must not use them up.
+            let host = u8::try_from(count % 200)? + 1;
+            let stream = TcpStream::connect((Ipv4Addr::new(127, 0, 0, host), port)).context("connecting")?;
+            drop(listener.accept()?);
+            drop(stream);
+        }
+        Load::Listening => {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+            socket.listen(1)?;
+        }
+    }
+    Ok(())
+}
+
+/// Refused connects at a given rate, in bursts of a millisecond.
+pub(crate) fn paced(netns: &Netns, per_second: u32, time: Duration) -> Result<u64> {
+    const TICK: Duration = Duration::from_millis(1);
+    netns.run("paced", || {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let begun = Instant::now();
+        let mut count = 0;
+        while begun.elapsed() < time {
+            let due = u64::try_from(begun.elapsed().as_micros())? * u64::from(per_second) / 1_000_000;
+            while count < due {
+                one(Load::Refused, &listener, 0, count)?;
+                count += 1;
+            }
+            std::thread::sleep(TICK);
+        }
+        Ok(count)
+    })
+}

@@ -1,0 +1,63 @@
+//! How much of a storm's speed is left while it is traced.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use vm_tests::harness::Server;
+
+use crate::{
+    Bench,
+    report::{Report, Spread},
+    storm::{Load, rate},
+    subject::{Subject, peers},
+};
+
+const PART: &str = "Throughput kept, one thread on loopback, against untraced";
+
+pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
+    let server = bench.lab.own_server()?;
+    let (plain, stacks) = (Subject::Synscope { stacks: false }, Subject::Synscope { stacks: true });
+    let rounds = if bench.quick { 3 } else { 40 };
+    for (load, subject, goal) in [
+        (Load::Refused, plain, 95.0),
+        (Load::Refused, stacks, 88.0),
+        (Load::Healthy, plain, 98.0),
+        (Load::Healthy, stacks, 98.0),
+    ] {
+        let kept = kept(bench, &server, load, subject, rounds)?;
+        let what = format!("{load:?}: {}", subject.name());
+        report.judge(PART, what, percent(&kept), format!("≥ {goal} %"), kept.median >= goal);
+    }
+    for peer in peers() {
+        let rounds = if bench.quick { 1 } else { 10 };
+        let told = match kept(bench, &server, Load::Refused, peer, rounds) {
+            Ok(kept) => percent(&kept),
+            Err(error) => format!("does not run: {error}"),
+        };
+        report.tell(PART, format!("Refused: {}", peer.name()), told);
+    }
+    Ok(())
+}
+
+fn percent(kept: &Spread) -> String {
+    format!("{:.1} % ({:.1} to {:.1})", kept.median, kept.lower, kept.upper)
+}
+
+/// Percent of the untraced rate. Each traced slice stands between two untraced ones, which cancels a drift.
+fn kept(bench: &Bench, server: &Server, load: Load, subject: Subject, rounds: usize) -> Result<Spread> {
+    let slice = Duration::from_millis(if bench.quick { 50 } else { 250 });
+    let run = || rate(&bench.netns, load, slice);
+    let mut ratios = Vec::new();
+    let mut before = run()?;
+    for _ in 0..rounds {
+        let running = subject.start(server)?;
+        // The first connects warm caches and translate addresses for the first time.
+        rate(&bench.netns, load, slice / 5)?;
+        let traced = run()?;
+        drop(running);
+        let after = run()?;
+        ratios.push(traced * 200.0 / (before + after));
+        before = after;
+    }
+    Ok(Spread::of(ratios))
+}
