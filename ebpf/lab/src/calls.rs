@@ -3,7 +3,7 @@
 use crate::{
     helpers,
     machine::{Machine, Run},
-    maps::EINVAL,
+    maps::{EINVAL, Wakeup},
 };
 
 const EAGAIN: i64 = 11;
@@ -148,11 +148,12 @@ impl Machine {
     fn ring_output(&mut self, run: &Run<'_>) -> Done {
         let map = self.ring(run)?;
         let record = self.memory.read(run.get(2)?, len(run.get(3)?)?)?.to_vec();
-        check_wakeup_flags(run.get(4)?)?;
+        let flags = wakeup_flags(run.get(4)?)?;
         let Some(room) = self.maps[map].reserve(&mut self.memory, record.len()) else {
             return Ok(errno(-EAGAIN));
         };
         self.memory.write(room, &record)?;
+        self.world.wakes += usize::from(self.maps[map].wakes(flags));
         self.maps[map].submit(&mut self.memory, room, false);
         Ok(0)
     }
@@ -168,17 +169,23 @@ impl Machine {
 
     fn ring_submit(&mut self, run: &Run<'_>, discard: bool) -> Done {
         let record = run.get(1)?;
-        check_wakeup_flags(run.get(2)?)?;
+        let flags = wakeup_flags(run.get(2)?)?;
         let memory = &mut self.memory;
-        if self.maps.iter_mut().any(|map| map.submit(memory, record, discard)) {
-            Ok(0)
-        } else {
-            Err("it submits what it did not reserve".into())
-        }
+        let Some(map) = self.maps.iter_mut().find(|map| map.has_reserved(record)) else {
+            return Err("it submits what it did not reserve".into());
+        };
+        self.world.wakes += usize::from(map.wakes(flags));
+        map.submit(memory, record, discard);
+        Ok(0)
     }
 }
 
-/// BPF_RB_NO_WAKEUP and BPF_RB_FORCE_WAKEUP.
-fn check_wakeup_flags(flags: u64) -> Result<(), String> {
-    if flags & !3 == 0 { Ok(()) } else { Err(format!("unknown flags {flags:#x}")) }
+/// The kernel takes both at once as well; nobody can mean that.
+fn wakeup_flags(flags: u64) -> Result<Wakeup, String> {
+    match flags {
+        0 => Ok(Wakeup::IfWaiting),
+        1 => Ok(Wakeup::Never),
+        2 => Ok(Wakeup::Always),
+        _ => Err(format!("unknown flags {flags:#x}")),
+    }
 }

@@ -58,6 +58,17 @@ pub(crate) struct Map {
     ring: Ring,
 }
 
+/// What submitting a record asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wakeup {
+    /// Flags 0: the reader is woken when it has read all records before this one.
+    IfWaiting,
+    /// `BPF_RB_NO_WAKEUP`
+    Never,
+    /// `BPF_RB_FORCE_WAKEUP`
+    Always,
+}
+
 #[derive(Clone, Debug, Default)]
 struct Ring {
     used: usize,
@@ -199,17 +210,27 @@ impl Map {
         Some(address)
     }
 
-    /// Hands a reserved record over. False when it is not one.
-    pub(crate) fn submit(&mut self, memory: &mut Memory, address: u64, discard: bool) -> bool {
-        let Some(at) = self.ring.reserved.iter().position(|&reserved| reserved == address) else {
-            return false;
-        };
-        self.ring.reserved.remove(at);
+    /// True when a record that is submitted now wakes the reader (bpf_ringbuf_commit; 6.18, kernel/bpf/ringbuf.c).
+    pub(crate) fn wakes(&self, flags: Wakeup) -> bool {
+        match flags {
+            Wakeup::IfWaiting => self.ring.records.is_empty(),
+            Wakeup::Never => false,
+            Wakeup::Always => true,
+        }
+    }
+
+    /// True when there is a record at this address that was reserved and not submitted.
+    pub(crate) fn has_reserved(&self, address: u64) -> bool {
+        self.ring.reserved.contains(&address)
+    }
+
+    /// Hands a reserved record over.
+    pub(crate) fn submit(&mut self, memory: &mut Memory, address: u64, discard: bool) {
+        self.ring.reserved.retain(|&reserved| reserved != address);
         let record = memory.remove(address).unwrap_or_default();
         if !discard {
             self.ring.records.push(record);
         }
-        true
     }
 
     pub(crate) fn has_reservations(&self) -> bool {

@@ -38,6 +38,8 @@ pub struct World {
     pub failing_read: Option<usize>,
     /// Reads of foreign memory so far.
     pub reads: usize,
+    /// Records so far that woke the reader of their ring.
+    pub wakes: usize,
 }
 
 impl Default for World {
@@ -50,6 +52,7 @@ impl Default for World {
             user_stack: Ok(Vec::new()),
             failing_read: None,
             reads: 0,
+            wakes: 0,
         }
     }
 }

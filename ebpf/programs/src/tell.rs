@@ -4,9 +4,11 @@ use aya_ebpf::{
     EbpfContext,
     helpers::generated::{bpf_get_stack, bpf_ktime_get_boot_ns, bpf_probe_read_kernel},
     macros::map,
-    maps::RingBuf,
+    maps::{PerCpuArray, RingBuf},
 };
-use synscope_ebpf::record::{Attempt, KERNEL_FRAMES, Record, RecordWithStacks, Stack, USER_FRAMES};
+use synscope_ebpf::record::{
+    Attempt, KERNEL_FRAMES, Record, RecordWithStacks, Stack, USER_FRAMES, WAKE_EVERY_NS,
+};
 
 use crate::{
     attempt::{self, BPF_F_USER_STACK},
@@ -18,6 +20,14 @@ use crate::{
 /// The way to user space. User space sets its size; when it is full, `lost_ringbuf` counts.
 #[map]
 static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
+
+/// When this processor last woke the reader of `EVENTS`.
+#[map]
+static WOKEN: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+// Flags of bpf_ringbuf_output and bpf_ringbuf_submit.
+const BPF_RB_NO_WAKEUP: u64 = 1;
+const BPF_RB_FORCE_WAKEUP: u64 = 2;
 
 /// Nanoseconds since boot, suspended time included.
 #[inline(always)]
@@ -93,14 +103,25 @@ pub(crate) fn send(ctx: &impl EbpfContext, record: &Record, user: UserStack) {
     }
     let Some(counters) = counters() else { return };
     counters.produced += 1;
-    let sent = if attempt::wants_stacks() {
-        send_with_stacks(ctx, record, user)
-    } else {
-        EVENTS.output::<Record>(record, 0).is_ok()
-    };
+    let sent = if attempt::wants_stacks() { send_with_stacks(ctx, record, user) } else { send_bare(record) };
     if !sent {
         counters.lost_ringbuf += 1;
     }
+}
+
+/// Whether a record wakes the reader. The first of a while does; the reader looks again when the while is over
+/// (`Tracer::read`). An interrupt to the own processor for each record would cost more than all the rest.
+#[inline(always)]
+fn wake_up(time_ns: u64) -> u64 {
+    let Some(woken) = WOKEN.get_ptr_mut(0) else { return BPF_RB_FORCE_WAKEUP };
+    // SAFETY: the value belongs to this processor.
+    unsafe {
+        if time_ns - *woken < WAKE_EVERY_NS {
+            return BPF_RB_NO_WAKEUP;
+        }
+        *woken = time_ns;
+    }
+    BPF_RB_FORCE_WAKEUP
 }
 
 /// The words of an address as they lie in memory.
@@ -108,6 +129,14 @@ pub(crate) fn send(ctx: &impl EbpfContext, record: &Record, user: UserStack) {
 pub(crate) fn bytes(words: [u32; 4]) -> [u8; 16] {
     // SAFETY: both are sixteen plain bytes.
     unsafe { core::mem::transmute(words) }
+}
+
+#[inline(always)]
+fn send_bare(record: &Record) -> bool {
+    let Some(mut entry) = EVENTS.reserve::<Record>(0) else { return false };
+    entry.write(*record);
+    entry.submit(wake_up(record.time_ns));
+    true
 }
 
 /// Sends a record with both stacks, filled in place: 1 KiB fits no program's own stack.
@@ -123,7 +152,7 @@ fn send_with_stacks(ctx: &impl EbpfContext, record: &Record, user: UserStack) ->
         (*kernel).length = bpf_get_stack(ctx.as_ptr(), (&raw mut (*kernel).frames).cast(), size, 0);
         fill_user_stack(ctx, &raw mut (*out).user, user);
     }
-    entry.submit(0);
+    entry.submit(wake_up(record.time_ns));
     true
 }
 

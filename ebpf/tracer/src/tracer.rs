@@ -7,8 +7,8 @@ use aya::{
     maps::{HashMap, MapData, MapError, PerCpuArray, RingBuf},
     programs::ProgramFd,
 };
-use synscope_ebpf::record::{Attempt, Counters};
-use tokio::io::unix::AsyncFd;
+use synscope_ebpf::record::{Attempt, Counters, WAKE_EVERY_NS};
+use tokio::{io::unix::AsyncFd, time::Instant};
 
 use crate::{
     btf::Btf,
@@ -88,6 +88,9 @@ pub struct CounterReader {
 const COUNTER_WORDS: usize = size_of::<Counters>() / size_of::<u64>();
 const ATTEMPT_WORDS: usize = size_of::<Attempt>() / size_of::<u64>();
 
+/// Twice the time in which a processor wakes nobody: a record may be submitted a little after its time was taken.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_nanos(2 * WAKE_EVERY_NS);
+
 /// No attempt lasts longer: 127 retries, the most that `tcp_syn_retries` takes, 120 s apart at most.
 const LONGEST_ATTEMPT_NS: u64 = 127 * 120 * 1_000_000_000;
 
@@ -110,6 +113,8 @@ pub struct Tracer {
     /// Closing a link detaches its program.
     links: Vec<Link>,
     ring: AsyncFd<RingBuf<MapData>>,
+    /// When to look for records that woke nobody.
+    look_again: Option<Instant>,
     clock: Clock,
     undecodable: u64,
     programs: Vec<ProgramFd>,
@@ -141,22 +146,37 @@ impl Tracer {
             .rev()
             .map(|probe| load::attach(&mut ebpf, probe))
             .collect::<Result<_, _>>()?;
-        let tracer =
-            Self { links, ring, clock: Clock::new(), undecodable: 0, programs, attempts, _ebpf: ebpf };
+        let tracer = Self {
+            links,
+            ring,
+            look_again: None,
+            clock: Clock::new(),
+            undecodable: 0,
+            programs,
+            attempts,
+            _ebpf: ebpf,
+        };
         Ok((tracer, counters))
     }
 
     /// Waits until there are events, and appends up to `limit` of them. May be cancelled without loss.
+    ///
+    /// A processor wakes the reader for the first record of each [`WAKE_EVERY_NS`] only. Those that follow are found
+    /// by looking again when that time is over: by then the processor wakes the reader once more.
     pub async fn read(&mut self, events: &mut Vec<Event>, limit: usize) -> io::Result<()> {
         loop {
-            let mut ready = self.ring.readable_mut().await?;
+            tokio::select! {
+                ready = self.ring.readable() => {
+                    // Readiness is edge-triggered: what comes from here on makes the ring ready anew.
+                    ready?.clear_ready();
+                    self.look_again = Some(Instant::now() + LOOK_AGAIN_AFTER);
+                }
+                () = at(self.look_again) => self.look_again = None,
+            }
             self.clock.refresh();
             let before = events.len();
-            let ring = ready.get_inner_mut();
-            let drained = drain(ring, self.clock, &mut self.undecodable, events, limit);
-            // Readiness is edge-triggered: it may be cleared only after everything was taken.
-            if drained {
-                ready.clear_ready();
+            if !self.drain(events, limit) {
+                self.look_again = Some(Instant::now());
             }
             if events.len() > before {
                 return Ok(());
@@ -204,6 +224,14 @@ impl Tracer {
     /// Records that could not be decoded: always 0, unless object and library are of different versions.
     pub fn undecodable(&self) -> u64 {
         self.undecodable
+    }
+}
+
+/// Ends at this moment, or never.
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -341,7 +341,7 @@ fn outcome(ebpf: &mut Ebpf, fabric: &Fabric, sent: Vec<Sent>) -> Result<Outcome,
     }
     let stacks: HashMap<_, u64, [u8; STACK_LEN]> = HashMap::try_from(map(ebpf, "USER_STACKS")?)?;
     let stacks_kept = stacks.keys().map(|sock| index(sock?)).collect::<Result<_, _>>()?;
-    Ok(Outcome { sent, counters, pending, stacks_kept, reads: 0 })
+    Ok(Outcome { sent, counters, pending, stacks_kept, reads: 0, wakes: 0 })
 }
 
 /// Nanoseconds since boot.
@@ -363,9 +363,10 @@ fn check_times(outcome: &Outcome, before: u64, after: u64) -> Result<(), Wrong> 
     Ok(())
 }
 
-/// What can be foretold and seen: no times, no frames, no reads, but whether there was a stack at all.
+/// What can be foretold and seen: no times, no frames, no reads or wake-ups, but whether there was a stack at all.
 fn without_times(mut outcome: Outcome) -> Outcome {
     outcome.reads = 0;
+    outcome.wakes = 0;
     let bare = |walk: &Walk| Walk { length: walk.length.signum(), frames: Vec::new() };
     for sent in &mut outcome.sent {
         sent.record.time_ns = 0;

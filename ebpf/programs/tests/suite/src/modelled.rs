@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use bpf_lab::{Coverage, Machine, MapError, Object, Task, Trap};
+use bpf_lab::{Coverage, Machine, MapError, Object, Task, Trap, World};
 use synscope_ebpf::record::{Attempt, Counters};
 use synscope_tracer::{Hook, PROBES};
 use zerocopy::FromBytes as _;
@@ -262,7 +262,8 @@ impl<'a> Bench<'a> {
         let kept = self.machine.entries("USER_STACKS");
         let stacks_kept = kept.iter().map(|(key, _)| self.sock_at(key)).collect::<Result<_, _>>()?;
         let sent = std::mem::take(&mut self.sent);
-        Ok(Outcome { sent, counters, pending, stacks_kept, reads: self.machine.world.reads })
+        let World { reads, wakes, .. } = self.machine.world;
+        Ok(Outcome { sent, counters, pending, stacks_kept, reads, wakes })
     }
 }
 

@@ -71,6 +71,8 @@ pub struct Outcome {
     pub stacks_kept: BTreeSet<Index>,
     /// Reads of foreign memory.
     pub reads: usize,
+    /// Records that woke the reader.
+    pub wakes: usize,
 }
 
 impl Outcome {
@@ -95,6 +97,10 @@ impl Outcome {
         let (ours, theirs) = (&self.stacks_kept, &expected.stacks_kept);
         if ours != theirs {
             return Some(format!("user stacks are kept of {ours:?} instead of {theirs:?}"));
+        }
+        let (ours, theirs) = (self.wakes, expected.wakes);
+        if ours != theirs {
+            return Some(format!("the reader was woken {ours} times instead of {theirs}"));
         }
         let (ours, theirs) = (self.reads, expected.reads);
         (ours != theirs).then(|| format!("foreign memory was read {ours} times instead of {theirs}"))

@@ -6,6 +6,7 @@ mod faults;
 mod filters;
 mod passive;
 mod room;
+mod waking;
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -22,8 +23,16 @@ use crate::{
 
 /// All of them.
 pub fn all() -> Vec<Case> {
-    [active::cases(), causes::cases(), passive::cases(), room::cases(), filters::cases(), faults::cases()]
-        .concat()
+    [
+        active::cases(),
+        causes::cases(),
+        passive::cases(),
+        room::cases(),
+        filters::cases(),
+        faults::cases(),
+        waking::cases(),
+    ]
+    .concat()
 }
 
 /// A millisecond in nanoseconds.

@@ -11,7 +11,9 @@ use std::{
 };
 
 use bpf_lab::Task;
-use synscope_ebpf::record::{Attempt, Counters, KERNEL_FRAMES, Record, RecordWithStacks, USER_FRAMES};
+use synscope_ebpf::record::{
+    Attempt, Counters, KERNEL_FRAMES, Record, RecordWithStacks, USER_FRAMES, WAKE_EVERY_NS,
+};
 use synscope_tracer::Options;
 
 use crate::{
@@ -65,6 +67,9 @@ pub struct Reference<'a> {
     started: BTreeMap<u32, u64>,
     ring_used: usize,
     reads: usize,
+    wakes: usize,
+    /// When each processor last woke the reader.
+    woken: BTreeMap<u32, u64>,
     counted: u64,
     sent: Vec<Sent>,
 }
@@ -97,6 +102,8 @@ impl<'a> Reference<'a> {
             started: BTreeMap::new(),
             ring_used: 0,
             reads: 0,
+            wakes: 0,
+            woken: BTreeMap::new(),
             counted: host.counted,
             sent: Vec::new(),
         }
@@ -166,7 +173,14 @@ impl<'a> Reference<'a> {
         let kept = self.attempts.iter().filter(|(_, (_, stack))| stack.is_some());
         let stacks_kept = kept.map(|(&sock, _)| sock).collect();
         let pending = self.attempts.into_iter().map(|(sock, (attempt, _))| (sock, attempt)).collect();
-        Outcome { sent: self.sent, counters: self.counters, pending, stacks_kept, reads: self.reads }
+        Outcome {
+            sent: self.sent,
+            counters: self.counters,
+            pending,
+            stacks_kept,
+            reads: self.reads,
+            wakes: self.wakes,
+        }
     }
 
     /// Reads foreign memory once.
@@ -223,7 +237,16 @@ impl<'a> Reference<'a> {
             let kernel = Walk::of(world::kernel_stack(), KERNEL_FRAMES);
             (self.user_stack_of(user), kernel)
         });
+        self.wake_up(record.time_ns);
         self.sent.push(Sent { record, stacks });
+    }
+
+    fn wake_up(&mut self, now: u64) {
+        let woken = self.woken.entry(self.cpu).or_default();
+        if now.wrapping_sub(*woken) >= WAKE_EVERY_NS {
+            *woken = now;
+            self.wakes += 1;
+        }
     }
 
     fn user_stack_of(&mut self, user: UserStack) -> Walk {
