@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use synscope_tracer::symbols::Frame;
 
-pub(crate) use describe::{Describer, look};
+pub(crate) use describe::{Describer, look, milliseconds};
 use diagnosis::Diagnosis;
 use inquiry::Found;
 use origin::{Program, Surroundings};

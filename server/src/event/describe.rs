@@ -171,8 +171,9 @@ fn non_zero(errno: i32) -> Option<i32> {
     (errno != 0).then_some(errno)
 }
 
-/// Milliseconds with microseconds behind the point: what a person can use.
-fn milliseconds(duration: Duration) -> f64 {
+/// Milliseconds with microseconds behind the point: what a person can use. Whoever compares with what events show has
+/// to round as this does.
+pub(crate) fn milliseconds(duration: Duration) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "2^53 microseconds are 285 years")]
     let micros = duration.as_micros() as f64;
     micros / 1000.0

@@ -8,7 +8,7 @@ use super::{
     Field, Filter, Op, Term, Value,
     fields::{Kind, SEARCHED},
 };
-use crate::event::UnixNano;
+use crate::event::{UnixNano, milliseconds};
 
 /// What a field holds.
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +68,7 @@ fn fits(field: Field, op: Op, fact: Fact<'_>, value: &Value, now: UnixNano) -> b
         (Fact::Number(number), Value::Number(value)) => compares(op, number.cmp(value)),
         (Fact::Number(number), Value::Range(first, last)) => (*first..=*last).contains(&number),
         (Fact::Milliseconds(took), Value::Duration(value)) => {
-            took.partial_cmp(&(value.as_secs_f64() * 1000.0)).is_some_and(|order| compares(op, order))
+            took.partial_cmp(&milliseconds(*value)).is_some_and(|order| compares(op, order))
         }
         (Fact::Address(address), Value::Network(network)) => network.contains(&address),
         (Fact::Flag(flag), Value::Flag(value)) => flag == *value,

@@ -193,3 +193,9 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_duration_of_35_microseconds_is_equal_to_itself() {
+    let attempt = json!({"duration_ms": 0.035});
+    assert!(parse("duration=0.035ms").matches(&attempt, UnixNano(0)), "0.000035 s * 1000 is not 0.035");
+}

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer, ser::SerializeStruct as _};
 
 use super::{Field, FilterError, Op, Span, fields::Kind};
-use crate::request::Network;
+use crate::{event::milliseconds, request::Network};
 
 /// What a fact is held against.
 #[derive(Clone, Debug, PartialEq)]
@@ -175,7 +175,6 @@ fn write_duration(f: &mut fmt::Formatter<'_>, duration: Duration) -> fmt::Result
 
 impl Serialize for Value {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let milliseconds = |duration: &Duration| duration.as_secs_f64() * 1000.0;
         match self {
             Self::Text(text) => serializer.serialize_str(text),
             Self::Number(number) => serializer.serialize_u64(*number),
@@ -186,11 +185,11 @@ impl Serialize for Value {
                 range.end()
             }
             Self::Network(network) => serializer.collect_str(network),
-            Self::Duration(duration) => serializer.serialize_f64(milliseconds(duration)),
+            Self::Duration(duration) => serializer.serialize_f64(milliseconds(*duration)),
             Self::Flag(flag) => serializer.serialize_bool(*flag),
             Self::Ago(ago) => {
                 let mut moment = serializer.serialize_struct("Ago", 1)?;
-                moment.serialize_field("ago_ms", &milliseconds(ago))?;
+                moment.serialize_field("ago_ms", &milliseconds(*ago))?;
                 moment.end()
             }
             Self::At(nanos) => {
