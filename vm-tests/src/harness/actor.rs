@@ -5,8 +5,11 @@
 
 use std::env;
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -31,19 +34,41 @@ impl Actor {
         Self::spawn(netns, &["connect", "actor", peer, &patience], Some(uid))
     }
 
+    /// As [`Actor::connect`], from within a cgroup.
+    pub fn connect_from(cgroup: &Path, netns: &Netns, peer: &str, patience: Duration) -> Result<Self> {
+        let patience = patience.as_millis().to_string();
+        let members = cgroup.join("cgroup.procs");
+        let members = members.to_str().context("a cgroup's path that is not UTF-8")?;
+        Self::spawn(netns, &["connect-from", members, peer, &patience], None)
+    }
+
+    /// A process that holds `socket` open as well, until it is dropped or `patience` is over.
+    pub fn hold(netns: &Netns, socket: OwnedFd, patience: Duration) -> Result<Self> {
+        let patience = patience.as_millis().to_string();
+        Self::spawn_with(netns, &["hold", "holder", &patience], |command| {
+            command.stdin(socket);
+        })
+    }
+
     /// A process that keeps one core busy until it is dropped.
     pub fn spin(netns: &Netns) -> Result<Self> {
         Self::spawn(netns, &["spin", "spinner"], None)
     }
 
     fn spawn(netns: &Netns, part: &[&str], uid: Option<u32>) -> Result<Self> {
+        Self::spawn_with(netns, part, |command| {
+            if let Some(uid) = uid {
+                command.uid(uid);
+            }
+        })
+    }
+
+    fn spawn_with(netns: &Netns, part: &[&str], change: impl FnOnce(&mut Command) + Send) -> Result<Self> {
         // A child starts in the namespace of the thread that forks it.
         netns.run("spawn", || {
             let mut command = Command::new("/proc/self/exe");
             command.arg(FLAG).args(part).stdin(Stdio::null());
-            if let Some(uid) = uid {
-                command.uid(uid);
-            }
+            change(&mut command);
             Ok(Self(command.spawn().context("starting an actor")?))
         })
     }
@@ -94,6 +119,16 @@ fn play(part: &[String]) -> Result<()> {
             fs::write("/proc/self/comm", comm).context("naming the process")?;
             let patience = Duration::from_millis(patience.parse()?);
             Connect::to_address(peer)?.giving_up_after(patience).run().map(drop)
+        }
+        ["connect-from", members, peer, patience] => {
+            fs::write(members, "0").context("joining the cgroup")?;
+            let patience = Duration::from_millis(patience.parse()?);
+            Connect::to_address(peer)?.giving_up_after(patience).run().map(drop)
+        }
+        ["hold", comm, patience] => {
+            fs::write("/proc/self/comm", comm).context("naming the process")?;
+            thread::sleep(Duration::from_millis(patience.parse()?));
+            Ok(())
         }
         ["spin", comm] => {
             fs::write("/proc/self/comm", comm).context("naming the process")?;

@@ -17,6 +17,7 @@ const DROP_ALL: SockFilter = SockFilter::new(0x06, 0, 0, 0);
 #[derive(Clone, Copy, Debug)]
 pub struct Connect {
     peer: SocketAddr,
+    from: Option<SocketAddr>,
     patience: Option<Duration>,
     protocol: Option<Protocol>,
 }
@@ -48,7 +49,7 @@ pub struct Try {
 impl Connect {
     /// A plain TCP connect that waits for as long as the kernel does.
     pub fn to(peer: SocketAddr) -> Self {
-        Self { peer, patience: None, protocol: None }
+        Self { peer, from: None, patience: None, protocol: None }
     }
 
     /// A connect to `peer`, written as `203.0.113.7:22`.
@@ -60,6 +61,12 @@ impl Connect {
     #[must_use]
     pub fn giving_up_after(self, patience: Duration) -> Self {
         Self { patience: Some(patience), ..self }
+    }
+
+    /// Uses this address and port, whoever used them before.
+    #[must_use]
+    pub fn from(self, local: SocketAddr) -> Self {
+        Self { from: Some(local), ..self }
     }
 
     /// Uses this protocol in place of TCP.
@@ -77,6 +84,10 @@ impl Connect {
         };
         let socket = socket_with(family, SocketType::STREAM, flags, self.protocol)
             .with_context(|| format!("a socket of {family:?} {:?}", self.protocol))?;
+        if let Some(local) = self.from {
+            sockopt::set_socket_reuseaddr(&socket, true)?;
+            rustix::net::bind(&socket, &local).with_context(|| format!("binding to {local}"))?;
+        }
         let begun = Instant::now();
         let answer = rustix::net::connect(&socket, &self.peer);
         let local = self.source(SocketAddr::try_from(getsockname(&socket)?)?)?;
@@ -120,6 +131,15 @@ fn wait(socket: &OwnedFd, patience: Duration) -> Result<Ended> {
 pub fn listen(address: &str) -> Result<(TcpListener, SocketAddr)> {
     let listener = TcpListener::bind((address, 0)).with_context(|| format!("listening on {address}"))?;
     let peer = listener.local_addr()?;
+    Ok((listener, peer))
+}
+
+/// A listener on 127.0.0.1 with room for `backlog` connections that nobody has accepted, and one more.
+pub fn listen_with_backlog(backlog: i32) -> Result<(Socket, SocketAddr)> {
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
+    listener.listen(backlog)?;
+    let peer = listener.local_addr()?.as_socket().context("not an internet address")?;
     Ok((listener, peer))
 }
 

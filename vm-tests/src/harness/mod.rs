@@ -1,26 +1,34 @@
 //! What a scenario is written with: a running server, a namespace of its own, and connects to make.
 
 pub mod actor;
+pub mod cgroup;
 pub mod cli;
 pub mod connect;
+pub mod firewall;
+pub mod held;
 pub mod http;
 pub mod json;
 pub mod kernel;
 pub mod lab;
 pub mod needs;
 pub mod netns;
+pub mod packets;
 pub mod server;
 pub mod stream;
 pub mod trace;
+pub mod wiring;
 
 pub use actor::Actor;
+pub use cgroup::DenyingCgroup;
 pub use cli::Run;
-pub use connect::{Connect, Ended, Try, listen, listen_deaf};
+pub use connect::{Connect, Ended, Try, listen, listen_deaf, listen_with_backlog};
+pub use held::Held;
 pub use http::{Api, Reply};
 pub use json::Json;
 pub use lab::Lab;
 pub use needs::Need;
 pub use netns::{Netns, OWN_V6};
+pub use packets::{Icmp, Wire};
 pub use server::Server;
 pub use stream::{Frame, Stream};
 pub use trace::Trace;

@@ -5,30 +5,73 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, ipproto, socket_with};
 
 use super::kernel::{self, Version};
+use super::{Netns, firewall, held};
 
 /// A feature that some kernels lack.
 #[derive(Clone, Copy, Debug)]
 pub struct Need {
     /// Its name in reports.
     pub name: &'static str,
-    /// The first version that must have it.
-    pub since: Version,
+    /// The first version that must have it; `None` for what a machine may go without at any version: a module
+    /// or a tool that is not installed.
+    pub since: Option<Version>,
     probe: fn() -> Result<(), Errno>,
 }
 
 /// IPv6 sockets.
-pub const IPV6: Need = Need { name: "ipv6", since: (2, 6), probe: || try_socket(AddressFamily::INET6, None) };
+pub const IPV6: Need =
+    Need { name: "ipv6", since: Some((2, 6)), probe: || try_socket(AddressFamily::INET6, None) };
 
 /// Multipath TCP sockets. Linux has them since 5.6, but distributions built 5.10 without them.
-pub const MPTCP: Need =
-    Need { name: "mptcp", since: (5, 15), probe: || try_socket(AddressFamily::INET, Some(ipproto::MPTCP)) };
+pub const MPTCP: Need = Need {
+    name: "mptcp",
+    since: Some((5, 15)),
+    probe: || try_socket(AddressFamily::INET, Some(ipproto::MPTCP)),
+};
+
+/// A process may watch the page faults of its own system calls.
+pub const USERFAULTFD: Need = Need { name: "userfaultfd", since: Some((4, 3)), probe: held::can_hold };
+
+/// io_uring with `IORING_OP_CONNECT`.
+pub const IO_URING: Need = Need {
+    name: "io_uring",
+    since: Some((5, 5)),
+    probe: || {
+        let ring = io_uring::IoUring::new(1);
+        ring.map(drop).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+    },
+};
+
+/// Pairs of virtual Ethernet interfaces, a module of most distributions.
+pub const VETH: Need = Need {
+    name: "veth",
+    since: None,
+    probe: || match Netns::new().and_then(|netns| netns.wire_to_nobody()) {
+        Ok(()) => Ok(()),
+        Err(_) => Err(Errno::OPNOTSUPP),
+    },
+};
+
+/// nf_tables, and `nft` to use it with.
+pub const NFT: Need = Need { name: "nft", since: None, probe: firewall::is_there };
+
+/// The kernel says why it drops a packet. No probe but the scenarios themselves shows that it does.
+pub const DROP_REASONS: Need = Need {
+    name: "drop reasons",
+    since: Some(FIRST_DROP_REASONS),
+    probe: || match kernel::version() {
+        Ok(version) if version >= FIRST_DROP_REASONS => Ok(()),
+        _ => Err(Errno::OPNOTSUPP),
+    },
+};
+const FIRST_DROP_REASONS: Version = (5, 17);
 
 /// A feature that is missing here.
 #[derive(Clone, Debug)]
 pub struct Lack {
     /// The feature, the error that told, and the version that should have it.
     pub reason: String,
-    /// Whether the kernel is older than the feature.
+    /// Whether the kernel is older than the feature, or need not have it at all.
     pub excused: bool,
 }
 
@@ -36,10 +79,13 @@ impl Need {
     /// Looks for the feature in the running kernel.
     pub fn check(&self) -> Result<Option<Lack>> {
         let Err(error) = (self.probe)() else { return Ok(None) };
-        let (major, minor) = self.since;
-        Ok(Some(Lack {
-            reason: format!("no {} here ({error}); kernels must have it since {major}.{minor}", self.name),
-            excused: kernel::version()? < self.since,
+        let lacks = format!("no {} here ({error})", self.name);
+        Ok(Some(match self.since {
+            None => Lack { reason: format!("{lacks}; it is not part of every machine"), excused: true },
+            Some(since) => Lack {
+                reason: format!("{lacks}; kernels must have it since {}.{}", since.0, since.1),
+                excused: kernel::version()? < since,
+            },
         }))
     }
 }

@@ -38,7 +38,7 @@ impl Netns {
             unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }
                 .context("unshare(CLONE_NEWNET)")?;
             let handle = File::open("/proc/thread-self/ns/net").context("opening the namespace")?;
-            block_on(configure()).context("configuring lo")?;
+            ask(configure).context("configuring lo")?;
             Ok(handle)
         })?;
         let inode = handle.metadata()?.ino();
@@ -81,24 +81,30 @@ fn on_own_thread<T: Send>(comm: &str, work: impl FnOnce() -> Result<T> + Send) -
 
 /// Raises `lo` in the namespace that this thread is in.
 pub fn raise_loopback() -> Result<()> {
-    block_on(async {
-        let (connection, handle, _) = rtnetlink::new_connection()?;
-        tokio::spawn(connection);
-        raise(&handle).await
-    })
+    ask(async |handle| raise(&handle).await)
 }
 
 fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }
 
+/// Asks the kernel to change interfaces, addresses or routes of the namespace that this thread is in.
+pub(super) fn ask<T, F>(question: impl FnOnce(Handle) -> F) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    block_on(async {
+        let (connection, handle, _) = rtnetlink::new_connection()?;
+        tokio::spawn(connection);
+        question(handle).await
+    })
+}
+
 async fn raise(handle: &Handle) -> Result<()> {
     Ok(handle.link().set(LinkUnspec::new_with_index(LOOPBACK).up().build()).execute().await?)
 }
 
-async fn configure() -> Result<()> {
-    let (connection, handle, _) = rtnetlink::new_connection()?;
-    tokio::spawn(connection);
+async fn configure(handle: Handle) -> Result<()> {
     raise(&handle).await?;
     let route = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(SILENT_V4, 24);
     add_address(&handle, SOURCE_V4.into(), 32).await?;

@@ -1,17 +1,24 @@
 //! Connects that fail before a SYN was sent: no hook of TCP sees them but the system call's return.
 
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use rtnetlink::packet_route::route::RouteType;
 use rustix::io::Errno;
 
-use super::expect::{failure, only};
-use crate::harness::{Connect, Ended, Json, Lab, Netns, listen};
+use super::expect::{failure, only, owned};
+use crate::harness::{Actor, Connect, DenyingCgroup, Ended, Json, Lab, Netns, listen};
 
 super::scenarios!["before_syn":
     no_route_to_an_ipv4_peer,
     no_route_to_an_ipv6_peer (needs IPV6),
     local_ports_used_up,
+    route_that_says_unreachable,
+    route_that_says_prohibited,
+    route_that_says_nothing,
+    ipv6_route_that_says_prohibited (needs IPV6),
+    policy_of_the_cgroup,
 ];
 
 fn no_route_to_an_ipv4_peer(lab: &Lab) -> Result<()> {
@@ -23,21 +30,75 @@ fn no_route_to_an_ipv6_peer(lab: &Lab) -> Result<()> {
 }
 
 fn no_route(lab: &Lab, peer: &str) -> Result<()> {
+    refused_at_home(lab, &Netns::new()?, peer.parse()?, "no_route", (Errno::NETUNREACH, "ENETUNREACH"))
+}
+
+fn route_that_says_unreachable(lab: &Lab) -> Result<()> {
+    forbidden(lab, FORBIDDEN, RouteType::Unreachable, "no_route", (Errno::HOSTUNREACH, "EHOSTUNREACH"))
+}
+
+fn route_that_says_prohibited(lab: &Lab) -> Result<()> {
+    forbidden(lab, FORBIDDEN, RouteType::Prohibit, "denied", (Errno::ACCESS, "EACCES"))
+}
+
+/// A `blackhole` route: the caller gets EINVAL, which is no error of its own making.
+fn route_that_says_nothing(lab: &Lab) -> Result<()> {
+    forbidden(lab, FORBIDDEN, RouteType::BlackHole, "other", (Errno::INVAL, "EINVAL"))
+}
+
+fn ipv6_route_that_says_prohibited(lab: &Lab) -> Result<()> {
+    forbidden(lab, "[2001:db8:1::1]:443", RouteType::Prohibit, "denied", (Errno::ACCESS, "EACCES"))
+}
+
+const FORBIDDEN: &str = "198.51.100.1:443";
+
+fn forbidden(lab: &Lab, peer: &str, kind: RouteType, cause: &str, error: (Errno, &str)) -> Result<()> {
     let netns = Netns::new()?;
-    let mut trace = lab.trace(&only(&netns))?;
-    let tried = netns.run("no-route", || Connect::to_address(peer)?.run())?;
-    ensure!(tried.ended == Ended::Failed(Errno::NETUNREACH), "{peer}: {tried:?}");
+    let peer: SocketAddr = peer.parse()?;
+    netns.forbid(peer.ip(), kind)?;
+    refused_at_home(lab, &netns, peer, cause, error)
+}
+
+/// connect() fails by itself, and is told once.
+fn refused_at_home(
+    lab: &Lab,
+    netns: &Netns,
+    peer: SocketAddr,
+    cause: &str,
+    (errno, name): (Errno, &str),
+) -> Result<()> {
+    let mut trace = lab.trace(&only(netns))?;
+    let tried = netns.run("before-syn", || Connect::to(peer).run())?;
+    ensure!(tried.ended == Ended::Failed(errno), "{peer}: {tried:?}");
     let end = trace.expect("connect.failed")?;
-    failure(&end, "no_route", Some(("ENETUNREACH", 101)))?;
-    let address = peer.parse::<std::net::SocketAddr>()?;
-    end.is("/network/peer/address", address.ip().to_string())?
-        .is("/network/peer/port", address.port())?
+    failure(&end, cause, Some((name, errno.raw_os_error())))?;
+    owned(&end, &tried, "before-syn", netns)?;
+    end.is("/network/peer/address", peer.ip().to_string())?
+        .is("/network/peer/port", peer.port())?
         .is("/network/local/port", 0)?
-        .is("/process/tid", tried.tid)?
-        .is("/process/comm", "no-route")?
         .is("/tcp/connect/syn_retransmits", 0)?;
     told_once(&trace.events()?)
 }
+
+/// A BPF program on the caller's cgroup says no.
+fn policy_of_the_cgroup(lab: &Lab) -> Result<()> {
+    let netns = Netns::new()?;
+    let cgroup = DenyingCgroup::new()?;
+    let mut trace = lab.trace(&only(&netns))?;
+    let mut actor = Actor::connect_from(cgroup.path(), &netns, "203.0.113.7:22", PATIENCE)?;
+    actor.wait()?;
+    let end = trace.expect("connect.failed")?;
+    failure(&end, "denied", Some(("EPERM", Errno::PERM.raw_os_error())))?;
+    end.is("/process/pid", actor.pid())?
+        .is("/process/cgroup", cgroup.name())?
+        .is("/network/peer/address", "203.0.113.7")?
+        .is("/network/peer/port", 22)?
+        .is("/network/local/port", 0)?;
+    told_once(&trace.events()?)
+}
+
+/// Longer than anything here waits.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The socket was in SYN_SENT for a moment and never had a port; connect()'s own error must not be told again.
 fn local_ports_used_up(lab: &Lab) -> Result<()> {

@@ -10,8 +10,10 @@ mod expect;
 mod filters;
 mod gave_up;
 mod healthy;
+mod icmp;
 mod language;
 mod lifecycle;
+mod local;
 mod owner;
 mod paging;
 mod problems;
@@ -20,6 +22,7 @@ mod silent;
 mod stale;
 mod storms;
 mod streams;
+mod unusual;
 
 use std::time::Duration;
 
@@ -74,6 +77,9 @@ pub fn all() -> Vec<Scenario> {
         crowd::LIST,
         before_syn::LIST,
         refused::LIST,
+        icmp::LIST,
+        local::LIST,
+        unusual::LIST,
         healthy::LIST,
         filters::LIST,
         language::LIST,

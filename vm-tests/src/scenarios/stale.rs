@@ -1,21 +1,23 @@
 //! The peer still holds an old connection on the four-tuple of a new attempt, and the other ways to reach
 //! ESTABLISHED late or oddly.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use nix::sys::socket::{setsockopt, sockopt::TcpRepair};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::expect::{only, only_with_starts};
-use crate::harness::{Connect, Ended, Lab, Netns, listen, listen_deaf};
+use super::expect::{failure, only, only_with_starts, owned, tuple};
+use crate::harness::{Connect, Ended, Json, Lab, Netns, listen, listen_deaf};
 
 super::scenarios!["stale":
     port_of_a_half_open_connection_is_used_again,
     peer_appears_after_the_second_syn,
     socket_that_connects_to_itself,
+    two_sockets_that_connect_to_each_other,
+    half_closed_twin_behind_a_redirect (needs NFT),
 ];
 
 /// A client's host crashes and comes back: its socket vanishes without a FIN, and the port is used again. The
@@ -90,4 +92,108 @@ fn socket_that_connects_to_itself(lab: &Lab) -> Result<()> {
     let end = trace.expect("connect.established")?;
     end.is("/network/local/port", own.port())?.is("/network/peer/port", own.port())?;
     Ok(())
+}
+
+/// SYNs that cross. The first one is lost, at a listener that hears nothing; then the other side's comes, and
+/// brings SYN_SENT → SYN_RECV on the one socket and SYN_SENT → ESTABLISHED on the other.
+fn two_sockets_that_connect_to_each_other(lab: &Lab) -> Result<()> {
+    let netns = Netns::new()?;
+    let mut trace = lab.trace(&only_with_starts(&netns))?;
+    let (one, other) = netns.run("crossing", || {
+        let (deaf, other) = listen_deaf("127.0.0.1".parse()?)?;
+        let one = SocketAddr::from(([127, 0, 0, 1], 41001));
+        let first = from_port(one)?;
+        first.set_nonblocking(true)?;
+        ensure!(first.connect(&other.into()).is_err(), "the listener should be deaf");
+        drop(deaf);
+        from_port(other)?.connect(&one.into())?;
+        ensure!(first.take_error()?.is_none(), "the first socket saw an error");
+        ensure!(first.peer_addr()?.as_socket() == Some(other), "the first socket is not connected");
+        Ok((one, other))
+    })?;
+    for to in [other, one] {
+        trace.expect("connect.start")?.is("/network/peer/port", to.port())?;
+    }
+    for (from, to) in [(one, other), (other, one)] {
+        let end = trace.expect("connect.established")?;
+        end.is("/network/local/port", from.port())?
+            .is("/network/peer/port", to.port())?
+            .is("/process/comm", "crossing")?
+            .is("/tcp/connect/syn_retransmits", 0)?;
+    }
+    trace.state()?.is("/counters/attempts/established", 2)?.is("/counters/attempts/started", 2)?;
+    Ok(())
+}
+
+/// Connections to port 80 of a service go to the proxy, and the application's resets never arrive.
+const MESH: &str = "add table ip mesh; \
+    add chain ip mesh nat { type nat hook output priority -100; }; \
+    add rule ip mesh nat ip daddr 203.0.113.7 tcp dport 80 redirect to :15001; \
+    add chain ip mesh out { type filter hook output priority 0; }; \
+    add rule ip mesh out tcp flags & rst == rst tcp dport 15001 drop";
+
+/// As in a sidecar mesh. The proxy has closed its half of an old connection whose client is gone, the host has
+/// forgotten the translation, and the port is used again: every SYN is challenged.
+fn half_closed_twin_behind_a_redirect(lab: &Lab) -> Result<()> {
+    let netns = Netns::new()?;
+    netns.firewall(MESH)?;
+    for state in ["fin_wait", "close_wait"] {
+        netns.sysctl(&format!("netfilter/nf_conntrack_tcp_timeout_{state}"), "1")?;
+    }
+    let mut trace = lab.trace(&only(&netns))?;
+    let service = SocketAddr::from(([203, 0, 113, 7], 80));
+    let (local, _twin) = netns.run("mesh", || half_close(service, "127.0.0.1:15001"))?;
+    thread::sleep(Duration::from_millis(1500));
+    let patience = Duration::from_millis(1500);
+    let tried = netns.run("mesh", || Connect::to(service).from(local).giving_up_after(patience).run())?;
+    ensure!(tried.ended == Ended::GaveUp, "{tried:?}");
+    let mut events = Vec::new();
+    while events.last().is_none_or(|event: &Json| event.at("/event") != "connect.failed") {
+        events.push(trace.next_event()?);
+    }
+    let of = |kind: &str| events.iter().filter(|event| event.at("/event") == kind).count();
+    let (challenges, retransmits) = (of("connect.challenge"), of("connect.retransmit"));
+    ensure!((1..=3).contains(&challenges) && (1..=4).contains(&retransmits), "{events:?}");
+    let end = events.last().context("an end")?;
+    failure(end, "closed_by_app", None)?;
+    tuple(end, &tried, "203.0.113.7:80")?;
+    owned(end, &tried, "mesh", &netns)?;
+    end.is("/tcp/connect/stale_peer", true)?
+        .is("/tcp/connect/challenges", challenges)?
+        .is("/tcp/connect/syn_retransmits", retransmits)?
+        .is("/nat/peer/address", "127.0.0.1")?
+        .is("/nat/peer/port", 15001)?
+        .is("/twin/state", "FIN-WAIT-2")?
+        .is("/twin/evidence", "translated")?
+        .is("/twin/local/address", "127.0.0.1")?
+        .is("/twin/local/port", 15001)?
+        .is("/twin/peer/address", local.ip().to_string())?
+        .is("/twin/peer/port", local.port())?;
+    Ok(())
+}
+
+/// A connection of which only the accepted end is left, in FIN-WAIT-2; returns the other end's old address.
+fn half_close(service: SocketAddr, proxy: &str) -> Result<(SocketAddr, TcpStream)> {
+    let proxy = TcpListener::bind(proxy)?;
+    let client = TcpStream::connect(service)?;
+    let local = client.local_addr()?;
+    let (accepted, _) = proxy.accept()?;
+    accepted.shutdown(Shutdown::Write)?;
+    let begun = Instant::now();
+    while !is_in_fin_wait_2(local)? {
+        ensure!(begun.elapsed() < Duration::from_secs(5), "the proxy's FIN was not acknowledged");
+        thread::sleep(Duration::from_millis(10));
+    }
+    setsockopt(&client, TcpRepair, &1)?;
+    Ok((local, accepted))
+}
+
+/// Whether a socket of this namespace with that peer is in FIN-WAIT-2, by the kernel's own list.
+fn is_in_fin_wait_2(peer: SocketAddr) -> Result<bool> {
+    let (port, state) = (format!(":{:04X}", peer.port()), "05");
+    let sockets = std::fs::read_to_string("/proc/thread-self/net/tcp")?;
+    Ok(sockets.lines().any(|socket| {
+        let fields: Vec<&str> = socket.split_whitespace().collect();
+        fields.len() > 3 && fields[2].ends_with(&port) && fields[3] == state
+    }))
 }

@@ -1,0 +1,188 @@
+//! ICMP errors in answer to a SYN: a router, a firewall or the peer's own kernel says no.
+//!
+//! In SYN_SENT every such error ends the attempt, unless the owner is inside the kernel with the socket's
+//! lock in hand: then it stays behind as a soft error, for SO_ERROR to find (tcp_v4_err, tcp_v6_err; 6.18).
+//! That is how it goes when the answer comes back within connect() itself, over veth and loopback.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use rustix::io::Errno;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::expect::{failure, only, owned, tuple};
+use crate::harness::packets::Syn;
+use crate::harness::{Ended, Held, Icmp, Lab, Netns, OWN_V6, Trace, Try, Wire, listen_deaf};
+
+super::scenarios!["icmp":
+    port_unreachable,
+    host_unreachable,
+    net_unreachable,
+    admin_prohibited,
+    protocol_unreachable,
+    ipv6_port_unreachable (needs IPV6),
+    ipv6_address_unreachable (needs IPV6),
+    ipv6_no_route (needs IPV6),
+    ipv6_admin_prohibited (needs IPV6),
+    error_that_the_application_never_looked_at (needs USERFAULTFD),
+    error_that_the_kernel_reports_when_it_gives_up (needs USERFAULTFD),
+];
+
+const PORT_UNREACHABLE: Icmp = Icmp(3, 3);
+const HOST_UNREACHABLE: Icmp = Icmp(3, 1);
+const NET_UNREACHABLE: Icmp = Icmp(3, 0);
+const ADMIN_PROHIBITED: Icmp = Icmp(3, 13);
+const PROTOCOL_UNREACHABLE: Icmp = Icmp(3, 2);
+const V6_PORT_UNREACHABLE: Icmp = Icmp(1, 4);
+const V6_ADDRESS_UNREACHABLE: Icmp = Icmp(1, 3);
+const V6_NO_ROUTE: Icmp = Icmp(1, 0);
+const V6_ADMIN_PROHIBITED: Icmp = Icmp(1, 1);
+
+/// What the application is told, and what the trace must say.
+struct Expected(&'static str, Errno, &'static str);
+
+const PORT: Expected = Expected("port_unreachable", Errno::CONNREFUSED, "ECONNREFUSED");
+const HOST: Expected = Expected("host_unreachable", Errno::HOSTUNREACH, "EHOSTUNREACH");
+const NET: Expected = Expected("net_unreachable", Errno::NETUNREACH, "ENETUNREACH");
+/// Only ICMPv6 has an errno of its own for it (icmp_err_convert and tab_unreach; 6.18).
+const DENIED: Expected = Expected("denied", Errno::ACCESS, "EACCES");
+const OTHER: Expected = Expected("other", Errno::NOPROTOOPT, "ENOPROTOOPT");
+
+fn port_unreachable(lab: &Lab) -> Result<()> {
+    answered(lab, V4, PORT_UNREACHABLE, &PORT)
+}
+
+fn host_unreachable(lab: &Lab) -> Result<()> {
+    answered(lab, V4, HOST_UNREACHABLE, &HOST)
+}
+
+fn net_unreachable(lab: &Lab) -> Result<()> {
+    answered(lab, V4, NET_UNREACHABLE, &NET)
+}
+
+fn admin_prohibited(lab: &Lab) -> Result<()> {
+    answered(lab, V4, ADMIN_PROHIBITED, &HOST)
+}
+
+fn protocol_unreachable(lab: &Lab) -> Result<()> {
+    answered(lab, V4, PROTOCOL_UNREACHABLE, &OTHER)
+}
+
+fn ipv6_port_unreachable(lab: &Lab) -> Result<()> {
+    answered(lab, V6, V6_PORT_UNREACHABLE, &PORT)
+}
+
+fn ipv6_address_unreachable(lab: &Lab) -> Result<()> {
+    answered(lab, V6, V6_ADDRESS_UNREACHABLE, &HOST)
+}
+
+fn ipv6_no_route(lab: &Lab) -> Result<()> {
+    answered(lab, V6, V6_NO_ROUTE, &NET)
+}
+
+fn ipv6_admin_prohibited(lab: &Lab) -> Result<()> {
+    answered(lab, V6, V6_ADMIN_PROHIBITED, &DENIED)
+}
+
+/// Where the owner is when the ICMP error arrives.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    Away,
+    HoldsTheSocket,
+}
+
+/// A silent peer of either family.
+const V4: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 7));
+const V6: IpAddr = IpAddr::V6(OWN_V6);
+
+/// The application looks at SO_ERROR after the answer, and closes.
+fn answered(lab: &Lab, peer: IpAddr, icmp: Icmp, expected: &Expected) -> Result<()> {
+    let Expected(cause, errno, name) = expected;
+    let netns = Netns::new()?;
+    let mut trace = lab.trace(&only(&netns))?;
+    let (tried, peer) = netns.run("icmp", || {
+        let asked = Asked::connect(peer)?;
+        asked.answer(icmp, Owner::Away)?;
+        asked.look_and_close()
+    })?;
+    ensure!(tried.ended == Ended::Failed(*errno), "the application saw {tried:?}");
+    let end = trace.expect("connect.failed")?;
+    failure(&end, cause, Some((name, errno.raw_os_error())))?;
+    end.is("/tcp/connect/syn_retransmits", 0)?.within("/tcp/connect/duration_ms", 0.0..=990.0)?;
+    tuple(&end, &tried, &peer.to_string())?;
+    owned(&end, &tried, "icmp", &netns)
+}
+
+fn error_that_the_application_never_looked_at(lab: &Lab) -> Result<()> {
+    let (mut trace, asked) = answered_while_held(lab)?;
+    drop(asked);
+    let end = trace.expect("connect.failed")?;
+    failure(&end, "closed_by_app", None)?;
+    end.is("/tcp/connect/soft_error", "EHOSTUNREACH")?;
+    Ok(())
+}
+
+/// The soft error becomes the timeout's own (tcp_write_err; 6.18, net/ipv4/tcp_timer.c).
+fn error_that_the_kernel_reports_when_it_gives_up(lab: &Lab) -> Result<()> {
+    let (mut trace, asked) = answered_while_held(lab)?;
+    let (_, end) = trace.expect_end("connect.failed")?;
+    drop(asked);
+    failure(&end, "timeout", Some(("EHOSTUNREACH", Errno::HOSTUNREACH.raw_os_error())))?;
+    end.is("/tcp/connect/soft_error", "EHOSTUNREACH")?.within("/tcp/connect/duration_ms", 690.0..=2600.0)?;
+    Ok(())
+}
+
+/// An attempt that has a soft error, and for which the kernel's patience ends with the first retransmit.
+fn answered_while_held(lab: &Lab) -> Result<(Trace, Asked)> {
+    let netns = Netns::new()?;
+    let trace = lab.trace(&only(&netns))?;
+    let asked = netns.run("icmp", || {
+        let asked = Asked::connect(V4)?;
+        asked.socket.set_tcp_user_timeout(Some(Duration::from_millis(700)))?;
+        asked.answer(HOST_UNREACHABLE, Owner::HoldsTheSocket)?;
+        Ok(asked)
+    })?;
+    Ok((trace, asked))
+}
+
+/// A connect whose SYN is on its way.
+struct Asked {
+    socket: Arc<Socket>,
+    peer: SocketAddr,
+    syn: Syn,
+    begun: Instant,
+    _deaf: Option<Socket>,
+}
+
+impl Asked {
+    fn connect(peer: IpAddr) -> Result<Self> {
+        let (deaf, peer) = match peer {
+            IpAddr::V4(_) => (None, SocketAddr::new(peer, 22)),
+            IpAddr::V6(_) => listen_deaf(peer).map(|(deaf, peer)| (Some(deaf), peer))?,
+        };
+        let wire = Wire::tap(peer.ip())?;
+        let socket = Socket::new(Domain::for_address(peer), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        let begun = Instant::now();
+        let error = socket.connect(&peer.into()).err().context("the peer should be silent")?;
+        ensure!(Errno::from_io_error(&error) == Some(Errno::INPROGRESS), "{error}");
+        let syn = wire.next_syn()?;
+        Ok(Self { socket: Arc::new(socket), peer, syn, begun, _deaf: deaf })
+    }
+
+    fn answer(&self, icmp: Icmp, owner: Owner) -> Result<()> {
+        let _held = (owner == Owner::HoldsTheSocket).then(|| Held::lock(&self.socket)).transpose()?;
+        self.syn.answer(icmp)
+    }
+
+    fn look_and_close(self) -> Result<(Try, SocketAddr)> {
+        let local = self.syn.source();
+        let error = self.socket.take_error()?.context("no error reached the socket")?;
+        drop(self.socket);
+        let ended = Ended::Failed(Errno::from_io_error(&error).context("not an errno")?);
+        let tid = rustix::thread::gettid().as_raw_nonzero().get();
+        Ok((Try { ended, local, tid, took: self.begun.elapsed() }, self.peer))
+    }
+}
