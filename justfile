@@ -12,7 +12,7 @@ run *args:
     cargo run --release -- {{ args }}
 
 # All tests, cheap ones first; stops at the first that fails
-test: setup lint test-unit build bytecode-check test-live test-web (test-vm "--kernel" "6.1")
+test: setup lint test-unit build bytecode-check test-live test-api test-web (test-vm "--kernel" "6.1")
     @echo "all tests passed"
 
 # Install what is missing: Debian packages (as root), npm development packages, cargo-deny
@@ -46,6 +46,10 @@ test-live *args: build
     cargo test --locked -p vm-tests --test live -- {{ args }}
     cargo test --locked -p synscope-tracer --test netlink
     cargo test --locked -p synscope --test readme
+
+# Whatever the OpenAPI document allows and does not, asked of the real server by schemathesis (root)
+test-api *args: build
+    scripts/test-api.sh {{ args }}
 
 # The page in headless Chromium, against the real server (root)
 test-web: build

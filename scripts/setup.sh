@@ -6,6 +6,8 @@ cd "$(dirname "$0")/.."
 # nc and ip make the connects that fail; chromium shows the page; qemu boots the kernels.
 packages=(chromium iproute2 netcat-openbsd qemu-system-x86)
 command -v npm >/dev/null || packages+=(nodejs npm)
+# schemathesis lives in an environment of its own, below target/.
+python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
 
 missing=()
 for package in "${packages[@]}"; do

@@ -5,10 +5,11 @@ mod members;
 
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::event::{EventBody, EventName, UnixNano};
+use crate::event::{EventBody, EventName, Facts, UnixNano};
 use members::Members;
 
 /// Retransmit times held of one attempt; the kernel makes at most 127.
@@ -48,7 +49,7 @@ impl From<&EventBody> for Head {
 }
 
 /// How far an attempt has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum State {
     Pending,
@@ -136,8 +137,10 @@ impl Attempt {
     }
 }
 
-#[derive(Serialize)]
-struct Shown<'a> {
+/// An attempt as the API shows it.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Attempt")]
+pub(crate) struct Shown<'a> {
     attempt: u64,
     state: State,
     first_seq: u64,
@@ -148,6 +151,7 @@ struct Shown<'a> {
     duration_ms: f64,
     retransmit_unix_nano: &'a [UnixNano],
     #[serde(flatten)]
+    #[schemars(with = "Facts")]
     facts: Members<'a>,
 }
 

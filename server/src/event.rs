@@ -6,8 +6,9 @@ mod inquiry;
 mod origin;
 mod relations;
 
-use std::net::SocketAddr;
+use std::{borrow::Cow, net::SocketAddr};
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use synscope_tracer::symbols::Frame;
 
@@ -18,7 +19,7 @@ use origin::{Program, Surroundings};
 use relations::Related;
 
 /// One event, without its sequence number.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) struct EventBody {
     pub(crate) time_unix_nano: UnixNano,
     pub(crate) event: EventName,
@@ -71,6 +72,16 @@ impl From<EventName> for &'static str {
     }
 }
 
+impl JsonSchema for EventName {
+    fn schema_name() -> Cow<'static, str> {
+        "EventName".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "enum": Self::ALL.map(Self::name)})
+    }
+}
+
 impl TryFrom<String> for EventName {
     type Error = String;
 
@@ -81,7 +92,7 @@ impl TryFrom<String> for EventName {
 }
 
 /// What an event says of its attempt.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) struct Facts {
     pub(crate) network: Network,
     pub(crate) process: Process,
@@ -111,6 +122,16 @@ impl UnixNano {
     }
 }
 
+impl JsonSchema for UnixNano {
+    fn schema_name() -> Cow<'static, str> {
+        "UnixNano".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "pattern": "^[0-9]{1,20}$", "description": "Nanoseconds since 1970."})
+    }
+}
+
 impl Serialize for UnixNano {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&self.0)
@@ -119,12 +140,12 @@ impl Serialize for UnixNano {
 
 impl<'de> Deserialize<'de> for UnixNano {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        let text = Cow::<str>::deserialize(deserializer)?;
         text.parse().map(Self).map_err(|_| de::Error::custom(format!("`{text}` is no time in nanoseconds")))
     }
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) struct Network {
     transport: &'static str,
     r#type: &'static str,
@@ -132,7 +153,7 @@ pub(crate) struct Network {
     pub(crate) peer: Endpoint,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
 pub(crate) struct Endpoint {
     pub(crate) address: std::net::IpAddr,
     pub(crate) port: u16,
@@ -144,7 +165,7 @@ impl From<SocketAddr> for Endpoint {
     }
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) struct Process {
     /// Number of the socket's network namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -156,7 +177,7 @@ pub(crate) struct Process {
     pub(crate) caller: Option<Caller>,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) struct Caller {
     pub(crate) pid: u32,
     tid: u32,
@@ -167,27 +188,28 @@ pub(crate) struct Caller {
     program: Program,
 }
 
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 pub(crate) struct User {
     pub(crate) id: u32,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) struct ErrorType {
     pub(crate) r#type: String,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) struct Tcp {
     pub(crate) connect: Connect,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) struct Connect {
     pub(crate) start_unix_nano: UnixNano,
     pub(crate) duration_ms: f64,
     pub(crate) syn_retransmits: u16,
     #[serde(skip_serializing_if = "is_zero")]
+    #[schemars(default)]
     syn_unsent: u16,
     pub(crate) stale_peer: bool,
     challenges: u16,
@@ -207,13 +229,13 @@ fn is_zero(count: &u16) -> bool {
     *count == 0
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) struct Stack {
     pub(crate) user: Vec<FrameJson>,
     pub(crate) kernel: Vec<FrameJson>,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) struct FrameJson {
     pub(crate) address: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -229,6 +251,7 @@ pub(crate) struct FrameJson {
     #[serde(skip_serializing_if = "Option::is_none")]
     line: Option<u32>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schemars(default)]
     inlined: bool,
 }
 

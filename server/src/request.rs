@@ -1,24 +1,34 @@
 //! What a person or a script asks of a trace: read, checked field by field, turned into the tracer's options.
 
+mod schema;
+
 use std::{net::IpAddr, ops::RangeInclusive, time::Duration};
 
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::Value;
 use synscope_tracer::{Family, Filter, Options, cgroups};
 
+use schema::{ObjectOrText, OneOrMany};
+
 /// A trace request, as JSON has it and as the trace resource shows it.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct TraceRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = MAX_NAME))]
     pub(crate) name: Option<String>,
+    #[schemars(with = "ObjectOrText")]
     pub(crate) filter: FilterRequest,
+    #[schemars(range(max = MAX_SLOW_MS))]
     pub(crate) slow_ms: u64,
     pub(crate) starts: bool,
     pub(crate) stacks: bool,
     pub(crate) drops: bool,
+    #[schemars(range(min = 1, max = MAX_TTL_S))]
     pub(crate) ttl_s: Option<u64>,
+    #[schemars(range(min = 1, max = MAX_EVENTS))]
     pub(crate) max_events: Option<u64>,
 }
 
@@ -38,26 +48,34 @@ impl Default for TraceRequest {
 }
 
 /// The `filter` of a request. An empty list is a field that was not given.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct FilterRequest {
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
+    #[schemars(with = "OneOrMany<u32>")]
     pub(crate) pid: Vec<u32>,
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
+    #[schemars(with = "OneOrMany<String>")]
     pub(crate) comm: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
+    #[schemars(with = "OneOrMany<u32>")]
     pub(crate) uid: Vec<u32>,
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
+    #[schemars(with = "OneOrMany<Cgroup>")]
     pub(crate) cgroup: Vec<Cgroup>,
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
+    #[schemars(with = "OneOrMany<u32>")]
     pub(crate) netns: Vec<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) family: Option<FamilyName>,
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
+    #[schemars(with = "OneOrMany<Network>")]
     pub(crate) peer: Vec<Network>,
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
+    #[schemars(with = "OneOrMany<Ports>")]
     pub(crate) peer_port: Vec<Ports>,
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
+    #[schemars(with = "OneOrMany<Ports>")]
     pub(crate) local_port: Vec<Ports>,
 }
 
@@ -191,7 +209,7 @@ fn one_or_many<'de, D: Deserializer<'de>, T: de::DeserializeOwned>(
     values.into_iter().map(|value| serde_json::from_value(value).map_err(de::Error::custom)).collect()
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum FamilyName {
     Ipv4,

@@ -2,43 +2,87 @@
 
 use std::sync::Arc;
 
+use aide::axum::{ApiRouter, routing::get_with};
 use axum::{
-    Router,
-    extract::{Path, Query, State, rejection::QueryRejection},
+    Json,
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse as _, Response},
-    routing::get,
 };
+use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{App, problem::Problem, traces::find};
-use crate::{attempt::Attempt, trace::Batch};
+use super::{
+    App,
+    extract::{Named, Params},
+    problem::Problem,
+};
+use crate::{
+    attempt::{Attempt, Shown},
+    trace::{Batch, Numbered},
+};
 
-pub(super) fn router() -> Router<Arc<App>> {
-    Router::new().route("/traces/{id}/events", get(events)).route("/traces/{id}/attempts", get(attempts))
+pub(super) fn router() -> ApiRouter<Arc<App>> {
+    ApiRouter::new()
+        .api_route(
+            "/traces/{id}/events",
+            get_with(events, |call| {
+                call.id("events")
+                    .summary("What a trace told, in order")
+                    .response::<200, Json<EventsPage<'_>>>()
+            }),
+        )
+        .api_route(
+            "/traces/{id}/attempts",
+            get_with(attempts, |call| {
+                call.id("attempts")
+                    .summary("The attempts that a trace told of, newest first")
+                    .response::<200, Json<AttemptsPage<'_>>>()
+            }),
+        )
 }
 
-const DEFAULT_LIMIT: usize = 200;
+/// What `events` answers.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "the answer is put together from JSON")]
+struct EventsPage<'a> {
+    events: Vec<Numbered<'a>>,
+    /// The `after` that continues.
+    next_after: u64,
+    /// The oldest one still held.
+    first_seq: u64,
+}
+
+/// What `attempts` answers.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "the answer is put together from JSON")]
+struct AttemptsPage<'a> {
+    attempts: Vec<Shown<'a>>,
+    /// The `before` that continues; null at the end.
+    next_before: Option<u64>,
+}
+
 const MAX_LIMIT: usize = 1000;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(inline)]
 #[serde(deny_unknown_fields)]
 struct EventsQuery {
+    /// The last sequence number that is known; 0 for none.
     #[serde(default)]
     after: u64,
-    limit: Option<usize>,
+    #[serde(default = "default_limit")]
+    #[schemars(range(min = 1, max = MAX_LIMIT))]
+    limit: usize,
 }
 
 async fn events(
-    State(app): State<Arc<App>>,
-    Path(id): Path<String>,
-    query: Result<Query<EventsQuery>, QueryRejection>,
+    Named(trace): Named,
+    Params(query): Params<EventsQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let Query(query) = query.map_err(|error| Problem::bad_query(&error.body_text()))?;
     let limit = limit(query.limit)?;
     let from = (query.after > 0).then(|| query.after.saturating_add(1));
-    let batch = find(&app, &id)?.read(from, limit).map_err(|expired| Problem::expired(expired.first_seq))?;
+    let batch = trace.read(from, limit).map_err(|expired| Problem::expired(expired.first_seq))?;
     let accepted = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or("");
     Ok(if accepted.contains(NDJSON) { lines(&batch) } else { document(&batch) })
 }
@@ -58,31 +102,34 @@ fn document(batch: &Batch) -> Response {
     json(format!(r#"{{"events":[{events}],"next_after":{next_after},"first_seq":{first_seq}}}"#))
 }
 
-fn limit(asked: Option<usize>) -> Result<usize, Problem> {
-    match asked.unwrap_or(DEFAULT_LIMIT) {
+fn default_limit() -> usize {
+    200
+}
+
+fn limit(asked: usize) -> Result<usize, Problem> {
+    match asked {
         limit @ 1..=MAX_LIMIT => Ok(limit),
-        _ => Err(Problem::bad_query("limit must be from 1 to 1000")),
+        _ => Err(Problem::bad_query("limit: must be from 1 to 1000")),
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(inline)]
 #[serde(deny_unknown_fields)]
 struct AttemptsQuery {
     /// Terms of the filter language.
     #[serde(default)]
     filter: String,
+    /// Attempts that began before this event.
     before: Option<u64>,
-    limit: Option<usize>,
+    #[serde(default = "default_limit")]
+    #[schemars(range(min = 1, max = MAX_LIMIT))]
+    limit: usize,
 }
 
-async fn attempts(
-    State(app): State<Arc<App>>,
-    Path(id): Path<String>,
-    query: Result<Query<AttemptsQuery>, QueryRejection>,
-) -> Result<Response, Problem> {
-    let Query(query) = query.map_err(|error| Problem::bad_query(&error.body_text()))?;
+async fn attempts(Named(trace): Named, Params(query): Params<AttemptsQuery>) -> Result<Response, Problem> {
     let filter = query.filter.parse().map_err(|error| Problem::bad_filter(StatusCode::BAD_REQUEST, error))?;
-    let (trace, limit) = (find(&app, &id)?, limit(query.limit)?);
+    let limit = limit(query.limit)?;
     let (attempts, next_before) =
         tokio::task::block_in_place(|| trace.attempts(&filter, query.before, limit));
     let attempts: Vec<_> = attempts.iter().map(Attempt::to_json).collect();

@@ -2,30 +2,41 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Json, Router,
-    extract::{Query, rejection::QueryRejection},
-    http::StatusCode,
-    routing::get,
-};
+use aide::axum::{ApiRouter, routing::get_with};
+use axum::{Json, http::StatusCode};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{App, problem::Problem};
+use super::{
+    App,
+    extract::{Nothing, Params},
+    problem::Problem,
+};
 use crate::filter::{Definition, FIELDS, Filter, Kind, Op, SEARCHED, Term};
 
-pub(super) fn router() -> Router<Arc<App>> {
-    Router::new().route("/filter", get(explain)).route("/filter/fields", get(fields))
+pub(super) fn router() -> ApiRouter<Arc<App>> {
+    ApiRouter::new()
+        .api_route(
+            "/filter",
+            get_with(explain, |call| call.id("explainFilter").summary("A filter taken apart")),
+        )
+        .api_route(
+            "/filter/fields",
+            get_with(fields, |call| call.id("filterFields").summary("What a filter can ask for")),
+        )
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(inline)]
 #[serde(deny_unknown_fields)]
 struct FilterQuery {
+    /// Terms of the filter language.
     #[serde(default)]
     q: String,
 }
 
 /// A filter taken apart.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct FilterJson {
     /// The same filter in its plain form.
     filter: String,
@@ -33,7 +44,7 @@ struct FilterJson {
     terms: Vec<TermJson>,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct TermJson {
     #[serde(flatten)]
     term: Term,
@@ -41,21 +52,20 @@ struct TermJson {
     kernel: bool,
 }
 
-async fn explain(query: Result<Query<FilterQuery>, QueryRejection>) -> Result<Json<FilterJson>, Problem> {
-    let Query(FilterQuery { q }) = query.map_err(|error| Problem::bad_query(&error.body_text()))?;
+async fn explain(Params(FilterQuery { q }): Params<FilterQuery>) -> Result<Json<FilterJson>, Problem> {
     let filter: Filter = q.parse().map_err(|error| Problem::bad_filter(StatusCode::BAD_REQUEST, error))?;
     let text = filter.to_string();
     let explained = |term: Term| TermJson { kernel: term.is_for_the_kernel(), term };
     Ok(Json(FilterJson { filter: text, terms: filter.terms.into_iter().map(explained).collect() }))
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct FieldsJson {
     fields: Vec<FieldJson>,
 }
 
 /// What completion needs to know of a field.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct FieldJson {
     name: &'static str,
     /// What its values are: `text`, `word`, `number`, `network`, `duration`, `flag` or `time`.
@@ -63,18 +73,21 @@ struct FieldJson {
     operators: &'static [Op],
     /// The values of a `word`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
     values: Vec<&'static str>,
     /// Where an attempt has it: members, joined by points.
     #[serde(skip_serializing_if = "str::is_empty")]
+    #[schemars(default)]
     path: &'static str,
     /// The fields that `text` looks into.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
     searches: Vec<&'static str>,
     meaning: &'static str,
 }
 
-async fn fields() -> Json<FieldsJson> {
-    Json(FieldsJson { fields: FIELDS.iter().map(FieldJson::from).collect() })
+async fn fields(_: Params<Nothing>) -> Result<Json<FieldsJson>, Problem> {
+    Ok(Json(FieldsJson { fields: FIELDS.iter().map(FieldJson::from).collect() }))
 }
 
 impl From<&Definition> for FieldJson {

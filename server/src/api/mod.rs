@@ -1,8 +1,12 @@
 //! The HTTP side: routes, and what every request passes before it reaches one.
 
+mod conditional;
 mod events;
+mod extract;
 mod filter;
 mod guard;
+mod idempotency;
+mod openapi;
 mod page;
 mod problem;
 mod stream;
@@ -11,11 +15,13 @@ mod traces;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use aide::axum::ApiRouter;
 use axum::{Router, http::StatusCode, middleware};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_http::{timeout::TimeoutLayer, trace::TraceLayer};
 
 use crate::{token::Token, trace::Manager};
+pub(crate) use idempotency::Keys;
 use problem::Problem;
 
 /// What every handler may use.
@@ -28,6 +34,8 @@ pub(crate) struct App {
     pub(crate) epoch: String,
     /// Cancelled when the server shuts down.
     pub(crate) shutdown: CancellationToken,
+    /// What was created with which Idempotency-Key.
+    pub(crate) keys: Keys,
     /// WebSocket tasks, which outlive the request that made them.
     pub(crate) streams: TaskTracker,
 }
@@ -35,15 +43,19 @@ pub(crate) struct App {
 /// An ordinary request is answered within this time; streams are not ordinary.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// The calls that are answered at once, with a document.
+fn documents() -> ApiRouter<Arc<App>> {
+    traces::router().merge(events::router()).merge(filter::router()).merge(system::router())
+}
+
 /// Every route of the server.
 pub(crate) fn router(app: &Arc<App>) -> Router {
-    let api = traces::router()
-        .merge(events::router())
-        .merge(filter::router())
-        .merge(system::router())
+    let api = documents()
+        .layer(middleware::from_fn(conditional::tag_documents))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT))
         .merge(stream::router())
         .layer(middleware::from_fn_with_state(Arc::clone(app), guard::require_token));
+    let api = Router::from(api);
     Router::new()
         .nest("/api/v1", api.fallback(async || Problem::no_such_path()))
         .merge(page::router())

@@ -1,10 +1,10 @@
-//! The page, its assets, and the health check: all that needs no token, and shows nothing that does.
+//! The page, its assets, and the health checks: all that needs no token, and shows nothing that does.
 
 use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::Path,
+    extract::{Path, State},
     http::{StatusCode, header},
     response::{Html, IntoResponse as _, Response},
     routing::get,
@@ -18,6 +18,18 @@ pub(super) fn router() -> Router<Arc<App>> {
         .route("/", get(page))
         .route("/assets/{*path}", get(assets))
         .route("/healthz", get(async || "ok"))
+        .route("/readyz", get(ready))
+}
+
+/// Whether traces can be started: the kernel lets us, and the server is not shutting down.
+async fn ready(State(app): State<Arc<App>>) -> Result<&'static str, Problem> {
+    if app.shutdown.is_cancelled() {
+        return Err(Problem::not_ready("the server is shutting down", "start it again"));
+    }
+    match app.manager.kernel_error() {
+        Some(error) => Err(Problem::not_ready(&error.to_string(), error.remedy())),
+        None => Ok("ready"),
+    }
 }
 
 async fn page() -> Html<String> {

@@ -1,9 +1,15 @@
 //! Errors as RFC 9457 problem documents, mapped from the domain's errors in this one place.
 
+use aide::{
+    OperationOutput,
+    generate::GenContext,
+    openapi::{self, MediaType, Operation, SchemaObject},
+};
 use axum::{
-    http::{StatusCode, header},
+    http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
@@ -12,8 +18,10 @@ use crate::{
     trace::CreateError,
 };
 
+const PROBLEM_JSON: &str = "application/problem+json";
+
 /// One problem. `type` is stable; the words may get better.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 pub(crate) struct Problem {
     r#type: &'static str,
     title: &'static str,
@@ -83,9 +91,34 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "urn:synscope:bad-json", "Not JSON", detail, remedy)
     }
 
+    /// `detail` begins with the parameter, or has it in backticks when it is unknown.
     pub(crate) fn bad_query(detail: &str) -> Self {
         let remedy = "see docs/reference.md for this call's parameters";
-        Self::new(StatusCode::BAD_REQUEST, "urn:synscope:bad-query", "Bad query", detail, remedy)
+        let problem =
+            Self::new(StatusCode::BAD_REQUEST, "urn:synscope:bad-query", "Bad query", detail, remedy);
+        let field = match detail.split_once('`').and_then(|(_, rest)| rest.split_once('`')) {
+            Some((unknown, _)) if detail.contains(" field ") => Some(unknown),
+            _ => detail.split_once(':').map(|(field, _)| field),
+        };
+        Self { field: field.map(Into::into), ..problem }
+    }
+
+    pub(crate) fn bad_key(longest: usize) -> Self {
+        let detail = "this Idempotency-Key cannot be remembered";
+        let remedy = format!("send 1 to {longest} visible ASCII characters, a UUID for example");
+        let title = "Bad idempotency key";
+        Self::new(StatusCode::BAD_REQUEST, "urn:synscope:bad-idempotency-key", title, detail, remedy)
+    }
+
+    pub(crate) fn key_of_another_request() -> Self {
+        let detail = "another trace was created with this Idempotency-Key and another request";
+        let remedy = "take a new key for each request, and the same one only to repeat it";
+        let title = "Idempotency key used before";
+        Self::new(StatusCode::CONFLICT, "urn:synscope:idempotency-key-used", title, detail, remedy)
+    }
+
+    pub(crate) fn not_ready(detail: &str, remedy: &str) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "urn:synscope:not-ready", "Not ready", detail, remedy)
     }
 
     /// A filter that cannot be read, or not be used here.
@@ -161,11 +194,55 @@ impl From<CreateError> for Problem {
     }
 }
 
+/// Every call may answer with one.
+impl OperationOutput for Problem {
+    type Inner = Self;
+
+    fn operation_response(context: &mut GenContext, _: &mut Operation) -> Option<openapi::Response> {
+        let json_schema = context.schema.subschema_for::<Self>();
+        let schema = Some(SchemaObject { json_schema, external_docs: None, example: None });
+        let documents = [(PROBLEM_JSON.to_owned(), MediaType { schema, ..MediaType::default() })];
+        let description = "A problem, as RFC 9457 has it".into();
+        Some(openapi::Response {
+            description,
+            content: documents.into_iter().collect(),
+            ..Default::default()
+        })
+    }
+
+    fn inferred_responses(
+        context: &mut GenContext,
+        operation: &mut Operation,
+    ) -> Vec<(Option<u16>, openapi::Response)> {
+        Self::operation_response(context, operation).map(|response| (None, response)).into_iter().collect()
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         // Strings and numbers always serialise.
         let body = serde_json::to_vec(&self).unwrap_or_default();
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response()
+        let mut response = (status, [(header::CONTENT_TYPE, PROBLEM_JSON)], body).into_response();
+        if status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_type_of_problem_is_documented() {
+        let reference = include_str!("../../../docs/reference.md");
+        let source = include_str!("problem.rs");
+        let types: Vec<_> =
+            source.split("\"urn:").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        assert!(types.len() > 15, "{types:?}");
+        // The first piece of this test is no type.
+        for kind in types.into_iter().filter(|kind| !kind.is_empty()) {
+            assert!(reference.contains(&format!("`urn:{kind}`")), "{kind} is not in docs/reference.md");
+        }
     }
 }

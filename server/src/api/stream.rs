@@ -3,27 +3,33 @@
 
 use std::{sync::Arc, time::Duration};
 
+use aide::axum::{ApiRouter, routing::get_with};
 use axum::{
-    Router,
     extract::{
-        Path, Query, State, WebSocketUpgrade,
-        rejection::QueryRejection,
+        State, WebSocketUpgrade,
         ws::{CloseFrame, Message, WebSocket, close_code, rejection::WebSocketUpgradeRejection},
     },
     response::{IntoResponse as _, Response},
-    routing::any,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, interval_at, timeout};
 
-use super::{App, problem::Problem, traces::find};
+use super::{
+    App,
+    extract::{Named, Params},
+    problem::Problem,
+};
 use crate::{
     event::UnixNano,
     trace::{CountersJson, EndReason, Expired, Trace},
 };
 
-pub(super) fn router() -> Router<Arc<App>> {
-    Router::new().route("/traces/{id}/stream", any(stream))
+pub(super) fn router() -> ApiRouter<Arc<App>> {
+    ApiRouter::new().api_route(
+        "/traces/{id}/stream",
+        get_with(stream, |call| call.id("stream").summary("WebSocket; docs/asyncapi.yaml has its messages")),
+    )
 }
 
 /// Events of one message, at most.
@@ -42,21 +48,21 @@ const MAX_CLIENT_MESSAGE: usize = 4 << 10;
 /// What one reader may leave untaken before sending waits for it.
 const WRITE_BUFFER: usize = 256 << 10;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(inline)]
 #[serde(deny_unknown_fields)]
 struct StreamQuery {
+    /// The last sequence number that is known; 0 for none.
     #[serde(default)]
     after: u64,
 }
 
 async fn stream(
     State(app): State<Arc<App>>,
-    Path(id): Path<String>,
-    query: Result<Query<StreamQuery>, QueryRejection>,
+    Named(trace): Named,
+    Params(StreamQuery { after }): Params<StreamQuery>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
-    let Query(StreamQuery { after }) = query.map_err(|error| Problem::bad_query(&error.body_text()))?;
-    let trace = find(&app, &id)?;
     let upgrade = upgrade
         .map_err(|error| Problem::not_a_websocket(error.status(), &error.body_text()))?
         .protocols(["synscope.v1"])

@@ -1,17 +1,37 @@
-//! What this host can do.
+//! What this host can do, and what this API is.
 
 use std::sync::Arc;
 
-use axum::{Json, Router, routing::get};
+use aide::axum::{ApiRouter, routing::get_with};
+use axum::{
+    Json,
+    http::header,
+    response::{IntoResponse as _, Response},
+    routing::get,
+};
 
-use super::App;
+use super::{
+    App,
+    extract::{Nothing, Params},
+    openapi,
+    problem::Problem,
+};
 use crate::commands::doctor::{Report, report};
 
-pub(super) fn router() -> Router<Arc<App>> {
-    Router::new().route("/capabilities", get(capabilities))
+pub(super) fn router() -> ApiRouter<Arc<App>> {
+    ApiRouter::new()
+        .api_route(
+            "/capabilities",
+            get_with(capabilities, |call| call.id("capabilities").summary("What this host allows")),
+        )
+        .route("/openapi.json", get(description))
 }
 
-async fn capabilities() -> Json<Report> {
+async fn capabilities(_: Params<Nothing>) -> Result<Json<Report>, Problem> {
     // Loads the programs once to see that it works: some milliseconds.
-    Json(tokio::task::block_in_place(report))
+    Ok(Json(tokio::task::block_in_place(report)))
+}
+
+async fn description(_: Params<Nothing>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], openapi::document()).into_response()
 }

@@ -2,46 +2,112 @@
 
 use std::sync::Arc;
 
+use aide::{
+    axum::{
+        ApiRouter,
+        routing::{get_with, post_with},
+    },
+    openapi::ReferenceOr,
+    transform::TransformOperation,
+};
 use axum::{
-    Json, Router,
+    Json,
     body::Body,
-    extract::{Path, Request, State},
+    extract::{Request, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
-    routing::{get, post},
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{App, problem::Problem};
+use super::{
+    App,
+    extract::{Named, Nothing, Params},
+    idempotency::{Key, Known},
+    problem::Problem,
+};
 use crate::{
     filter::only_kernel_terms,
     request::TraceRequest,
-    trace::{EndReason, Trace, TraceJson},
+    trace::{CreateError, EndReason, Trace, TraceJson},
 };
 
-pub(super) fn router() -> Router<Arc<App>> {
-    Router::new()
-        .route("/traces", post(create).get(list))
-        .route("/traces/{id}", get(show).delete(delete))
-        .route("/traces/{id}/stop", post(stop))
+pub(super) fn router() -> ApiRouter<Arc<App>> {
+    ApiRouter::new()
+        .api_route(
+            "/traces",
+            post_with(create, describe_create)
+                .get_with(list, |call| call.id("listTraces").summary("All traces, newest first")),
+        )
+        .api_route(
+            "/traces/{id}",
+            get_with(show, |call| call.id("trace").summary("State, filter and counters")).delete_with(
+                delete,
+                |call| {
+                    call.id("deleteTrace")
+                        .summary("Stops a trace, if need be, and discards what it told")
+                        .response::<204, ()>()
+                },
+            ),
+        )
+        .api_route(
+            "/traces/{id}/stop",
+            post_with(stop, |call| {
+                call.id("stopTrace").summary("Unloads the probes; again: the same answer")
+            }),
+        )
+}
+
+fn describe_create(call: TransformOperation<'_>) -> TransformOperation<'_> {
+    let mut call = call
+        .id("createTrace")
+        .summary("Starts a trace; its probes are attached when the answer arrives")
+        .input::<Json<TraceRequest>>()
+        .response::<201, Json<TraceJson>>();
+    if let Some(ReferenceOr::Item(body)) = &mut call.inner_mut().request_body {
+        body.required = false;
+    }
+    call
 }
 
 /// The largest body that any call takes.
 const MAX_BODY: usize = 64 << 10;
 
-async fn create(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
+async fn create(
+    State(app): State<Arc<App>>,
+    _: Params<Nothing>,
+    Key(key): Key,
+    request: Request,
+) -> Result<Response, Problem> {
     let mut document = read_json(request).await?;
     read_filter(&mut document)?;
+    let slot = match key {
+        None => None,
+        Some(key) => match app.keys.look_up(key, &document, |id| app.manager.get(id)).await? {
+            Known::Trace(trace) => return Ok(created(&trace)),
+            Known::Nothing(slot) => Some(slot),
+        },
+    };
     let request = TraceRequest::from_json(document)?;
     if app.shutdown.is_cancelled() {
-        return Err(crate::trace::CreateError::ShuttingDown.into());
+        return Err(CreateError::ShuttingDown.into());
     }
     // Loading keeps the kernel's verifier busy for some milliseconds: not on a thread that serves others.
-    let creating = tokio::task::spawn_blocking(move || app.manager.create(request));
-    let trace = creating.await.map_err(|error| crate::trace::CreateError::Io(error.into()))??;
+    let creating = tokio::task::spawn_blocking({
+        let app = Arc::clone(&app);
+        move || app.manager.create(request)
+    });
+    let trace = creating.await.map_err(|error| CreateError::Io(error.into()))??;
+    if let Some(slot) = slot {
+        slot.made(&trace);
+    }
+    Ok(created(&trace))
+}
+
+fn created(trace: &Trace) -> Response {
     let location = format!("/api/v1/traces/{}", trace.id);
-    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(trace.to_json())).into_response())
+    (StatusCode::CREATED, [(header::LOCATION, location)], Json(trace.to_json())).into_response()
 }
 
 /// A filter that is a text of the filter language becomes the object that it stands for.
@@ -77,30 +143,30 @@ fn is_declared_as_json(headers: &HeaderMap) -> bool {
     essence.eq_ignore_ascii_case("application/json")
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct TraceList {
     traces: Vec<TraceJson>,
 }
 
-async fn list(State(app): State<Arc<App>>) -> Json<TraceList> {
-    Json(TraceList { traces: app.manager.list().iter().map(|trace| trace.to_json()).collect() })
+async fn list(State(app): State<Arc<App>>, _: Params<Nothing>) -> Result<Json<TraceList>, Problem> {
+    Ok(Json(TraceList { traces: app.manager.list().iter().map(|trace| trace.to_json()).collect() }))
 }
 
-/// The trace of a path, or the problem that there is none.
-pub(super) fn find(app: &App, id: &str) -> Result<Arc<Trace>, Problem> {
-    app.manager.get(id).ok_or_else(|| Problem::no_such_trace(id))
+async fn show(Named(trace): Named, _: Params<Nothing>) -> Result<Json<TraceJson>, Problem> {
+    Ok(Json(trace.to_json()))
 }
 
-async fn show(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Json<TraceJson>, Problem> {
-    Ok(Json(find(&app, &id)?.to_json()))
-}
-
-async fn stop(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Json<TraceJson>, Problem> {
-    let trace = find(&app, &id)?;
+async fn stop(Named(trace): Named, _: Params<Nothing>) -> Result<Json<TraceJson>, Problem> {
     trace.stop(EndReason::Requested).await;
     Ok(Json(trace.to_json()))
 }
 
-async fn delete(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
-    if app.manager.delete(&id).await { Ok(StatusCode::NO_CONTENT) } else { Err(Problem::no_such_trace(&id)) }
+async fn delete(
+    State(app): State<Arc<App>>,
+    Named(trace): Named,
+    _: Params<Nothing>,
+) -> Result<StatusCode, Problem> {
+    // Somebody else may have deleted it in the meantime.
+    let is_deleted = app.manager.delete(&trace.id).await;
+    is_deleted.then_some(StatusCode::NO_CONTENT).ok_or_else(|| Problem::no_such_trace(&trace.id))
 }

@@ -6,13 +6,14 @@ use std::{
     process::ExitCode,
 };
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use synscope_tracer::host::{self, Status};
 
 use crate::{Failure, cli::DoctorArgs};
 
 /// The report, as JSON has it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Report {
     version: &'static str,
     kernel: String,
@@ -21,14 +22,16 @@ pub(crate) struct Report {
     checks: Vec<CheckJson>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct CheckJson {
     name: String,
     status: &'static str,
     found: String,
     #[serde(skip_serializing_if = "String::is_empty")]
+    #[schemars(default)]
     costs: String,
     #[serde(skip_serializing_if = "String::is_empty")]
+    #[schemars(default)]
     remedy: String,
 }
 

@@ -20,7 +20,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     Failure,
-    api::{self, App},
+    api::{self, App, Keys},
     cli::{DEFAULT_DATA_DIR, ServeArgs},
     token::{Token, random_hex},
     trace::Manager,
@@ -50,6 +50,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
         epoch: random_hex(8)
             .map_err(|error| Failure::new(error.to_string(), "the system gives no randomness"))?,
         shutdown: CancellationToken::new(),
+        keys: Keys::default(),
         streams: TaskTracker::new(),
     });
     if let Some(error) = app.manager.kernel_error() {

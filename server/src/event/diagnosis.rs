@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use synscope_tracer::{Cause, Event, EventKind, Failure, errno_name};
 
 /// One sentence, and the next step.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct Diagnosis {
     summary: String,
     next: String,

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use synscope_tracer::{
     Event, EventKind,
@@ -20,7 +21,7 @@ const ASKING_PER_SECOND: u32 = 50;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// What was found.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub(crate) struct Found {
     /// The connection is translated on its way.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -33,7 +34,7 @@ pub(crate) struct Found {
     listener: Option<ListenerJson>,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 struct Nat {
     local: Endpoint,
     peer: Endpoint,
@@ -41,7 +42,7 @@ struct Nat {
     status: Vec<&'static str>,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 struct TwinJson {
     local: Endpoint,
     peer: Endpoint,
@@ -54,7 +55,7 @@ struct TwinJson {
     comm: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 struct ListenerJson {
     local: Endpoint,
     queued: u32,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use synscope_tracer::{
     Event,
@@ -11,28 +12,29 @@ use synscope_tracer::{
 };
 
 /// What is known of the calling process beyond what the kernel's record holds.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub(crate) struct Program {
     #[serde(skip_serializing_if = "Option::is_none")]
     executable: Option<Executable>,
     /// Parent first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
     ancestry: Vec<Ancestor>,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 struct Executable {
     path: String,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 struct Ancestor {
     pid: u32,
     comm: String,
 }
 
 /// What the caller is a part of.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub(crate) struct Surroundings {
     #[serde(skip_serializing_if = "Option::is_none")]
     container: Option<Container>,
@@ -42,24 +44,24 @@ pub(crate) struct Surroundings {
     systemd: Option<Systemd>,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 struct Container {
     id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     runtime: Option<&'static str>,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 struct Kubernetes {
     pod: Pod,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 struct Pod {
     uid: String,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 struct Systemd {
     unit: String,
 }

@@ -4,6 +4,7 @@
 use std::{net::SocketAddr, num::NonZeroUsize};
 
 use lru::LruCache;
+use schemars::JsonSchema;
 use serde::Serialize;
 use synscope_tracer::{Event, EventKind};
 
@@ -17,18 +18,19 @@ const TUPLES: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
 const MAX_DROPS: usize = 16;
 
 /// What is known besides the event itself.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub(crate) struct Related {
     #[serde(skip_serializing_if = "Option::is_none")]
     port_history: Option<PortUse>,
     #[serde(skip_serializing_if = "Option::is_none")]
     other_end: Option<OtherEnd>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
     local_drops: Vec<LocalDrop>,
 }
 
 /// The attempt that used the local port last.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 struct PortUse {
     attempt: u64,
     pid: u32,
@@ -39,7 +41,7 @@ struct PortUse {
 }
 
 /// The same connection as its other end on this host saw it.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 struct OtherEnd {
     /// Of the client.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -52,7 +54,7 @@ struct OtherEnd {
 }
 
 /// A packet of the attempt that this host dropped.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 struct LocalDrop {
     time_unix_nano: UnixNano,
     #[serde(skip_serializing_if = "Option::is_none")]

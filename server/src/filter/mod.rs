@@ -11,6 +11,7 @@ mod value;
 
 use std::{fmt, str::FromStr};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 pub(crate) use error::FilterError;
@@ -32,7 +33,7 @@ pub(crate) struct Filter {
 }
 
 /// One condition on one field: that one of the values fits, or with `not`, that none does.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub(crate) struct Term {
     pub(crate) field: Field,
     pub(crate) op: Op,
@@ -44,14 +45,14 @@ pub(crate) struct Term {
 }
 
 /// A part of the text, in bytes; `end` is the first one behind it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct Span {
     pub(crate) start: usize,
     pub(crate) end: usize,
 }
 
 /// How a fact is held against a value. `!=` and `!~` are `=` and `~` with `not`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) enum Op {
     #[serde(rename = "=")]
     Is,

@@ -1,9 +1,10 @@
 //! Values: how each kind is read, and written again so that it reads the same.
 
-use std::{fmt, time::Duration};
+use std::{borrow::Cow, fmt, time::Duration};
 
 use ipnet::IpNet;
 use jiff::Timestamp;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer, ser::SerializeStruct as _};
 
 use super::{Field, FilterError, Op, Span, fields::Kind};
@@ -198,5 +199,25 @@ impl Serialize for Value {
                 moment.end()
             }
         }
+    }
+}
+
+impl JsonSchema for Value {
+    fn schema_name() -> Cow<'static, str> {
+        "FilterValue".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let object = |names: &[&str], kind: &str| {
+            let properties: serde_json::Map<_, _> =
+                names.iter().map(|name| ((*name).to_owned(), serde_json::json!({ "type": kind }))).collect();
+            json_schema!({"type": "object", "properties": properties, "required": names, "additionalProperties": false})
+        };
+        json_schema!({"anyOf": [
+            {"type": ["string", "number", "boolean"]},
+            object(&["from", "to"], "integer"),
+            object(&["ago_ms"], "number"),
+            object(&["unix_nano"], "string"),
+        ]})
     }
 }

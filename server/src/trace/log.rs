@@ -2,6 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::SeqRange;
@@ -35,8 +36,10 @@ pub(crate) struct Expired {
     pub(crate) first_seq: u64,
 }
 
-#[derive(Serialize)]
-struct Numbered<'a> {
+/// An event as the API shows it.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Event")]
+pub(crate) struct Numbered<'a> {
     seq: u64,
     #[serde(flatten)]
     body: &'a EventBody,

@@ -10,12 +10,13 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use synscope_tracer::{CounterReader, Counters};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use log::{Batch, Expired};
+pub(crate) use log::{Batch, Expired, Numbered};
 pub(crate) use manager::{CreateError, Manager};
 
 use crate::{attempt::Attempt, event::UnixNano, filter::Filter, request::TraceRequest};
@@ -79,7 +80,7 @@ pub(crate) struct Progress {
 }
 
 /// Why a trace ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum EndReason {
     /// Somebody asked for it.
@@ -95,7 +96,7 @@ pub(crate) enum EndReason {
 }
 
 /// A trace as the API shows it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct TraceJson {
     id: String,
     name: Option<String>,
@@ -109,14 +110,14 @@ pub(crate) struct TraceJson {
     counters: CountersJson,
 }
 
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 pub(crate) struct SeqRange {
     pub(crate) first_seq: u64,
     pub(crate) next_seq: u64,
 }
 
 /// The accounting of a trace: after a flush, produced = delivered + everything lost.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct CountersJson {
     produced: u64,
     delivered: u64,
@@ -127,13 +128,13 @@ pub(crate) struct CountersJson {
     connect_duration_log2_us: Vec<u64>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 struct LostJson {
     ringbuf: u64,
     queue: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 struct AttemptCountsJson {
     started: u64,
     established: u64,

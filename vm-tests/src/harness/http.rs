@@ -28,6 +28,8 @@ pub struct Reply {
     pub content_type: String,
     /// `Location`, empty when absent.
     pub location: String,
+    /// `ETag`, empty when absent.
+    pub etag: String,
     /// The body as text.
     pub body: String,
 }
@@ -113,6 +115,7 @@ impl Reply {
             status: response.status().as_u16(),
             content_type: header("content-type"),
             location: header("location"),
+            etag: header("etag"),
             body: response.body_mut().read_to_string().context("reading an answer")?,
         })
     }

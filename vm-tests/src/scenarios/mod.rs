@@ -5,6 +5,7 @@
 
 mod before_syn;
 mod cli;
+mod contract;
 mod crowd;
 mod expect;
 mod filters;
@@ -86,6 +87,7 @@ pub fn all() -> Vec<Scenario> {
         paging::LIST,
         streams::LIST,
         problems::LIST,
+        contract::LIST,
         cli::LIST,
     ]
     .concat()
