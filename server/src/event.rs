@@ -6,7 +6,7 @@ mod inquiry;
 mod origin;
 mod relations;
 
-use std::{borrow::Cow, net::SocketAddr};
+use std::{borrow::Cow, net::SocketAddr, sync::Arc};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de};
@@ -95,9 +95,9 @@ impl TryFrom<String> for EventName {
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) struct Facts {
     pub(crate) network: Network,
-    pub(crate) process: Process,
+    /// Shared by the events of one caller.
     #[serde(flatten)]
-    surroundings: Surroundings,
+    pub(crate) who: Arc<Who>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<ErrorType>,
     pub(crate) tcp: Tcp,
@@ -163,6 +163,14 @@ impl From<SocketAddr> for Endpoint {
     fn from(address: SocketAddr) -> Self {
         Self { address: address.ip(), port: address.port() }
     }
+}
+
+/// Who asked, and where that runs.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(crate) struct Who {
+    pub(crate) process: Process,
+    #[serde(flatten)]
+    surroundings: Surroundings,
 }
 
 #[derive(Clone, Debug, Serialize, JsonSchema)]

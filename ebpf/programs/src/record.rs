@@ -10,9 +10,9 @@ pub const USER_FRAMES: usize = 64;
 pub const KERNEL_FRAMES: usize = 48;
 /// Buckets of the connect duration histogram: bucket *i* counts [2^i, 2^(i+1)) µs, the last one all above.
 pub const DURATION_BUCKETS: usize = 28;
-/// For so long after it woke the reader of the ring buffer, a processor does not wake it again, ns. The reader
-/// looks by itself when the time is over.
-pub const WAKE_EVERY_NS: u64 = 2_000_000;
+/// For so long after the reader of the ring buffer was woken, it is not woken again, ns. It looks by itself when the
+/// time is over.
+pub const WAKE_EVERY_NS: u64 = 4_000_000;
 
 /// What happened, in [`Record::kind`].
 pub mod kind {

@@ -4,7 +4,7 @@ use aya_ebpf::{
     EbpfContext,
     helpers::generated::{bpf_get_stack, bpf_ktime_get_boot_ns, bpf_probe_read_kernel},
     macros::map,
-    maps::{PerCpuArray, RingBuf},
+    maps::{Array, RingBuf},
 };
 use synscope_ebpf::record::{
     Attempt, KERNEL_FRAMES, Record, RecordWithStacks, Stack, USER_FRAMES, WAKE_EVERY_NS,
@@ -21,9 +21,9 @@ use crate::{
 #[map]
 static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 
-/// When this processor last woke the reader of `EVENTS`.
+/// When the reader of `EVENTS` was last woken, by whichever processor.
 #[map]
-static WOKEN: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+static WOKEN: Array<u64> = Array::with_max_entries(1, 0);
 
 // Flags of bpf_ringbuf_output and bpf_ringbuf_submit.
 const BPF_RB_NO_WAKEUP: u64 = 1;
@@ -114,7 +114,8 @@ pub(crate) fn send(ctx: &impl EbpfContext, record: &Record, user: UserStack) {
 #[inline(always)]
 fn wake_up(time_ns: u64) -> u64 {
     let Some(woken) = WOKEN.get_ptr_mut(0) else { return BPF_RB_FORCE_WAKEUP };
-    // SAFETY: the value belongs to this processor.
+    // SAFETY: the value is always there. Two processors that both find it old both wake the reader, which is once
+    // too often and does no harm.
     unsafe {
         if time_ns - *woken < WAKE_EVERY_NS {
             return BPF_RB_NO_WAKEUP;

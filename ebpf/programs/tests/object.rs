@@ -99,7 +99,7 @@ const MAPS: &[MapShape] = &[
     ("FILTER_PORTS", kind::ARRAY, size_of::<u32>(), size_of::<u64>(), 2 * PORT_WORDS, 0),
     ("STACK_SCRATCH", kind::PER_CPU_ARRAY, size_of::<u32>(), size_of::<Stack<USER_FRAMES>>(), 1, 0),
     ("USER_STACKS", kind::HASH, size_of::<u64>(), size_of::<Stack<USER_FRAMES>>(), 16_384, 0),
-    ("WOKEN", kind::PER_CPU_ARRAY, size_of::<u32>(), size_of::<u64>(), 1, 0),
+    ("WOKEN", kind::ARRAY, size_of::<u32>(), size_of::<u64>(), 1, 0),
 ];
 
 #[test]

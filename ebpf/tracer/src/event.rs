@@ -33,7 +33,7 @@ pub enum EventKind {
 }
 
 /// The task that called connect().
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Owner {
     /// Process (thread group) id, in the initial pid namespace.
     pub pid: u32,

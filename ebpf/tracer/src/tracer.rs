@@ -88,7 +88,7 @@ pub struct CounterReader {
 const COUNTER_WORDS: usize = size_of::<Counters>() / size_of::<u64>();
 const ATTEMPT_WORDS: usize = size_of::<Attempt>() / size_of::<u64>();
 
-/// Twice the time in which a processor wakes nobody: a record may be submitted a little after its time was taken.
+/// Twice the time in which nobody is woken: a record may be submitted a little after its time was taken.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_nanos(2 * WAKE_EVERY_NS);
 
 /// No attempt lasts longer: 127 retries, the most that `tcp_syn_retries` takes, 120 s apart at most.
@@ -161,8 +161,8 @@ impl Tracer {
 
     /// Waits until there are events, and appends up to `limit` of them. May be cancelled without loss.
     ///
-    /// A processor wakes the reader for the first record of each [`WAKE_EVERY_NS`] only. Those that follow are found
-    /// by looking again when that time is over: by then the processor wakes the reader once more.
+    /// The first record of each [`WAKE_EVERY_NS`] wakes the reader. Those that follow are found by looking again when
+    /// that time is over: from then on the next one wakes it.
     pub async fn read(&mut self, events: &mut Vec<Event>, limit: usize) -> io::Result<()> {
         loop {
             tokio::select! {

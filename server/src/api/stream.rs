@@ -35,7 +35,7 @@ pub(super) fn router() -> ApiRouter<Arc<App>> {
 /// Events of one message, at most.
 const MAX_BATCH: usize = 256;
 /// Events are gathered for this long before they are sent, so that a storm does not cost a message each.
-const GATHER: Duration = Duration::from_millis(5);
+const GATHER: Duration = Duration::from_millis(1);
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// Counters that have changed are told after this time already.
 const CHANGED_HEARTBEAT: Duration = Duration::from_secs(1);

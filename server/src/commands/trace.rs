@@ -179,7 +179,7 @@ const HEADER: &str =
 
 fn line(body: &EventBody) -> String {
     let facts = &body.facts;
-    let (connect, caller) = (&facts.tcp.connect, facts.process.caller.as_ref());
+    let (connect, caller) = (&facts.tcp.connect, facts.who.process.caller.as_ref());
     let endpoint = |endpoint: crate::event::Endpoint| {
         std::net::SocketAddr::new(endpoint.address, endpoint.port).to_string()
     };

@@ -1,7 +1,8 @@
 //! From the tracer's event to the one that is told.
 
-use std::{sync::Arc, time::Duration};
+use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
+use lru::LruCache;
 use synscope_tracer::{
     Event, EventKind, Kernel, Owner,
     cgroups::Cgroups,
@@ -12,11 +13,16 @@ use synscope_tracer::{
 
 use super::{
     Caller, Connect, ErrorType, EventBody, EventName, Facts, Network, Process, Stack, Tcp, UnixNano, User,
+    Who,
     diagnosis::diagnose,
     inquiry::Inquiry,
     origin::{Origins, Program, surroundings},
     relations::Relations,
 };
+
+/// Callers of which it is remembered for a second who they are. Beyond, those that were not seen for the longest are
+/// put together anew.
+const CALLERS: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 
 /// Adds what the kernel's numbers stand for: symbols, processes, cgroups, namespaces. Reads files, so it belongs on a thread
 /// that may block.
@@ -27,6 +33,7 @@ pub(crate) struct Describer {
     origins: Origins,
     relations: Relations,
     inquiry: Inquiry,
+    known: LruCache<(Option<Owner>, u32), Known>,
 }
 
 /// Looks at the callers of events that were just read, before anything else is done with them: a process that
@@ -49,6 +56,7 @@ impl Describer {
             origins: Origins::new(processes),
             relations: Relations::new(),
             inquiry: Inquiry::new(),
+            known: LruCache::new(CALLERS),
         }
     }
 
@@ -56,9 +64,8 @@ impl Describer {
     pub(crate) fn describe(&mut self, mut event: Event) -> EventBody {
         let event = &mut event;
         let process = self.origins.process(event);
+        let who = self.who(event, process.as_ref());
         let process = process.as_deref();
-        let caller = event.owner.map(|owner| self.caller(&owner, process));
-        let netns = (event.netns != 0).then_some(event.netns);
         let drop_reason = self.drop_reason(event);
         let related = self.relations.relate(event, drop_reason.as_deref());
         let (cause, errno, soft_error) = match event.kind {
@@ -74,15 +81,7 @@ impl Describer {
                 local: event.local.into(),
                 peer: event.peer.into(),
             },
-            surroundings: caller
-                .as_ref()
-                .map(|caller| surroundings(&caller.cgroup, process))
-                .unwrap_or_default(),
-            process: Process {
-                netns,
-                netns_name: netns.and_then(|netns| self.origins.netns_name(netns)),
-                caller,
-            },
+            who,
             error: errno.map(|errno| ErrorType { r#type: errno_name(errno) }),
             tcp: Tcp {
                 connect: Connect {
@@ -132,6 +131,35 @@ impl Describer {
         }
     }
 
+    /// Who asked, as put together for the caller's last event if that is not long ago.
+    fn who(&mut self, event: &Event, process: Option<&Arc<process::Process>>) -> Arc<Who> {
+        let caller = (event.owner, event.netns);
+        if let Some(known) = self.known.get(&caller).filter(|known| known.holds(event, process)) {
+            return Arc::clone(&known.who);
+        }
+        let who = Arc::new(self.put_together(event, process.map(Arc::as_ref)));
+        let known =
+            Known { who: Arc::clone(&who), process: process.cloned(), at_unix_ns: event.time_unix_ns };
+        self.known.put(caller, known);
+        who
+    }
+
+    fn put_together(&mut self, event: &Event, process: Option<&process::Process>) -> Who {
+        let caller = event.owner.map(|owner| self.caller(&owner, process));
+        let netns = (event.netns != 0).then_some(event.netns);
+        Who {
+            surroundings: caller
+                .as_ref()
+                .map(|caller| surroundings(&caller.cgroup, process))
+                .unwrap_or_default(),
+            process: Process {
+                netns,
+                netns_name: netns.and_then(|netns| self.origins.netns_name(netns)),
+                caller,
+            },
+        }
+    }
+
     fn caller(&mut self, owner: &Owner, process: Option<&process::Process>) -> Caller {
         let cgroup = self.cgroups.path(owner.cgroup).map(str::to_owned);
         let cgroup = cgroup.or_else(|| process?.cgroup.clone());
@@ -152,6 +180,22 @@ impl Describer {
             user: json(self.symbols.user(process, &stacks.user)),
             kernel: json(self.symbols.kernel(&stacks.kernel)),
         })
+    }
+}
+
+/// What was put together for an event of a caller.
+struct Known {
+    who: Arc<Who>,
+    process: Option<Arc<process::Process>>,
+    at_unix_ns: u64,
+}
+
+impl Known {
+    /// Names of cgroups and namespaces are looked up anew after a second.
+    fn holds(&self, event: &Event, process: Option<&Arc<process::Process>>) -> bool {
+        const HOLDS_NS: u64 = 1_000_000_000;
+        self.process.as_ref().map(Arc::as_ptr) == process.map(Arc::as_ptr)
+            && event.time_unix_ns.abs_diff(self.at_unix_ns) < HOLDS_NS
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use schemars::JsonSchema;
 use serde::Serialize;
 use synscope_tracer::{
-    Event, EventKind,
+    Cause, Event, EventKind,
     netlink::{
         Asker, Evidence, FourTuple, Netns, Twin,
         conntrack::{Entry, Tracking},
@@ -97,8 +97,11 @@ impl Inquiry {
             _ => None,
         };
         let arrives_as = entry.as_ref().map_or(tuple, |entry| entry.translated());
-        let twin = self.asker.twin(netns, tuple).ok().flatten();
-        let listener = self.asker.listener(netns, arrives_as).ok().flatten();
+        let (mut twin, mut listener) = (None, None);
+        if !is_plainly_refused(event) {
+            twin = self.asker.twin(netns, tuple).ok().flatten();
+            listener = self.asker.listener(netns, arrives_as).ok().flatten();
+        }
         self.asker.close_idle();
         Found {
             nat: entry.as_deref().map(nat),
@@ -124,6 +127,13 @@ impl Inquiry {
         self.asked += 1;
         self.asked <= ASKING_PER_SECOND
     }
+}
+
+/// A refusal at once says all there is to say: nobody listens, and no other socket is in the way. Looking for either
+/// means reading all sockets of the host.
+fn is_plainly_refused(event: &Event) -> bool {
+    let is_refused = matches!(event.kind, EventKind::Failed(failure) if failure.cause == Cause::Refused);
+    is_refused && event.syn_retransmits == 0 && event.challenges == 0
 }
 
 /// The first sign of trouble and the end; nothing was sent where connect() failed before a SYN.

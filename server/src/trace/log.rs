@@ -18,6 +18,8 @@ pub(super) struct Log {
     first_seq: u64,
     bytes: usize,
     events: VecDeque<Arc<str>>,
+    /// Where events are serialised: it has grown to the size that they have.
+    buffer: Vec<u8>,
 }
 
 /// A run of events, as JSON, in order.
@@ -47,7 +49,7 @@ pub(crate) struct Numbered<'a> {
 
 impl Log {
     pub(super) fn new() -> Self {
-        Self { first_seq: 1, bytes: 0, events: VecDeque::new() }
+        Self { first_seq: 1, bytes: 0, events: VecDeque::new(), buffer: Vec::new() }
     }
 
     pub(super) fn range(&self) -> SeqRange {
@@ -57,14 +59,20 @@ impl Log {
     /// Numbers an event and keeps it. Returns its number, and what is kept.
     pub(super) fn append(&mut self, body: &EventBody) -> (u64, Arc<str>) {
         let seq = self.range().next_seq;
-        // Strings, numbers and maps with string keys always serialise.
-        let json: Arc<str> = serde_json::to_string(&Numbered { seq, body }).unwrap_or_default().into();
+        let json = self.serialise(&Numbered { seq, body });
         self.bytes += json.len();
         self.events.push_back(Arc::clone(&json));
         while self.events.len() > MAX_EVENTS || self.bytes > MAX_BYTES {
             self.drop_oldest();
         }
         (seq, json)
+    }
+
+    fn serialise(&mut self, event: &Numbered<'_>) -> Arc<str> {
+        self.buffer.clear();
+        // Strings, numbers and maps with string keys always serialise, and into memory; and JSON is UTF-8.
+        let _ = serde_json::to_writer(&mut self.buffer, event);
+        String::from_utf8_lossy(&self.buffer).into()
     }
 
     fn drop_oldest(&mut self) {

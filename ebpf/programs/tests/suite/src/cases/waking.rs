@@ -1,4 +1,4 @@
-//! Which records wake the reader of the ring buffer: the first, and then one in each while and processor.
+//! Which records wake the reader of the ring buffer: the first, and then one in each while, on any processor.
 
 use synscope_ebpf::record::WAKE_EVERY_NS;
 

@@ -68,8 +68,8 @@ pub struct Reference<'a> {
     ring_used: usize,
     reads: usize,
     wakes: usize,
-    /// When each processor last woke the reader.
-    woken: BTreeMap<u32, u64>,
+    /// When the reader was last woken.
+    woken: u64,
     counted: u64,
     sent: Vec<Sent>,
 }
@@ -103,7 +103,7 @@ impl<'a> Reference<'a> {
             ring_used: 0,
             reads: 0,
             wakes: 0,
-            woken: BTreeMap::new(),
+            woken: 0,
             counted: host.counted,
             sent: Vec::new(),
         }
@@ -242,9 +242,8 @@ impl<'a> Reference<'a> {
     }
 
     fn wake_up(&mut self, now: u64) {
-        let woken = self.woken.entry(self.cpu).or_default();
-        if now.wrapping_sub(*woken) >= WAKE_EVERY_NS {
-            *woken = now;
+        if now.wrapping_sub(self.woken) >= WAKE_EVERY_NS {
+            self.woken = now;
             self.wakes += 1;
         }
     }
