@@ -1,11 +1,13 @@
 // The attempts that the page holds: folded from events, bounded, oldest dropped first. Pure.
 
+import { Flows } from './flow.js';
+import { joinRun } from './fold.js';
 import { millis } from './format.js';
-import { Interner } from './intern.js';
+import { Interner, NO_STACK, Stacks } from './intern.js';
 
 /**
  * @typedef {import('../../types/wire').TraceEvent} TraceEvent
- * @typedef {import('../../types/wire').Frame} Frame
+ * @typedef {import('./intern.js').Stack} Stack
  *
  * @typedef {import('../../types/wire').Around} Around
  *
@@ -14,14 +16,15 @@ import { Interner } from './intern.js';
  * @property {string} event
  * @property {number} time
  * @property {string | undefined} reason why a packet was dropped
- * @property {readonly Frame[]} kernel
+ * @property {Stack} kernel
  *
  * @typedef {object} Attempt
  * @property {number} id
  * @property {number} ordinal   position among all attempts seen; never changes
  * @property {'pending' | 'established' | 'failed'} state
  * @property {string | null} cause
- * @property {number} likeness   equal for ended attempts of one outcome, peer and kind of caller; 0 while pending
+ * @property {import('./flow.js').Flow} flow
+ * @property {import('./fold.js').Run | null} run  of equal attempts; none while pending
  * @property {number} start     ms since the epoch, as all times here
  * @property {number | null} end
  * @property {number} latest    time of the newest event
@@ -36,18 +39,20 @@ import { Interner } from './intern.js';
  * @property {Around} around
  * @property {string | undefined} error
  * @property {import('../../types/wire').Connect} connect
- * @property {readonly Frame[]} userStack
+ * @property {Stack} userStack
+ * @property {number} judged    which filter last looked at it; 0 after a change
+ * @property {boolean} fits     what that filter said
  */
 
-/** Kept in the page; about 1 kB each, as equal stacks are shared. */
+/** Held by the page; about 1 kB each, as equal stacks are shared. */
 export const ATTEMPT_LIMIT = 100_000;
 /** A SYN is retried 127 times at most (tcp_syn_retries); the rest are marks of other kinds. */
 const MARK_LIMIT = 200;
-const LIKENESS_LIMIT = 20_000;
 /** Members of an event that tell of its surroundings. @type {(keyof Around)[]} */
 const AROUND = ['diagnosis', 'nat', 'twin', 'listener', 'port_history', 'other_end', 'local_drops', 'container', 'k8s', 'systemd'];
-/** @type {readonly never[]} */
-const NO_FRAMES = Object.freeze([]);
+
+/** @type {import('./flow.js').Flow} */
+const NO_FLOW = { key: '', runs: new Map(), labels: {} };
 
 export class AttemptStore {
   /** Attempts forgotten because of the limit. */
@@ -67,9 +72,8 @@ export class AttemptStore {
   #head = 0;
   #limit;
   #interned = new Interner();
-  /** @type {Map<string, number>} */
-  #likenesses = new Map();
-  #alike = 0;
+  #stacks = new Stacks();
+  #flows = new Flows();
 
   /** @param {number} [limit] */
   constructor(limit = ATTEMPT_LIMIT) {
@@ -131,10 +135,10 @@ export class AttemptStore {
     const start = connect.start_unix_nano ? millis(connect.start_unix_nano) : time - (connect.duration_ms ?? 0);
     /** @type {Attempt} */
     const attempt = {
-      id, start, end: null, latest: time, state: 'pending', cause: null, likeness: 0, lastSeq: event.seq,
+      id, start, end: null, latest: time, state: 'pending', cause: null, flow: NO_FLOW, run: null, lastSeq: event.seq,
       ordinal: this.dropped + this.#byId.size,
       retransmits: [], synRetransmits: 0, marks: [], marksDropped: 0, uncertain: false,
-      network: {}, process: undefined, around: {}, error: undefined, connect: {}, userStack: NO_FRAMES,
+      network: {}, process: undefined, around: {}, error: undefined, connect: {}, userStack: NO_STACK, judged: 0, fits: true,
     };
     this.#byId.set(id, attempt);
     this.#rows.push(attempt);
@@ -168,17 +172,19 @@ export class AttemptStore {
     this.latest = Math.max(this.latest, time);
     if (event.network) attempt.network = event.network;
     // A packet that is dropped on the passive side has no caller, and must not take the attempt's away.
-    if (event.process?.pid !== undefined) attempt.process = this.#interned.share(event.process);
-    if (event.stack?.user?.length) attempt.userStack = this.#interned.share(event.stack.user);
+    if (event.process?.pid !== undefined) attempt.process = this.#interned.share(processKey(event.process), event.process);
+    if (event.stack?.user?.length) attempt.userStack = this.#stacks.share(event.stack.user);
     const dropped = event.event === 'skb.drop';
     if (connect && !dropped) {
-      attempt.connect = { ...attempt.connect, ...connect };
+      Object.assign(attempt.connect, connect);
       attempt.synRetransmits = Math.max(attempt.synRetransmits, connect.syn_retransmits ?? 0);
     }
     for (const name of AROUND) {
       // A drop's diagnosis explains the packet, not the attempt.
-      if (event[name] !== undefined && !(dropped && name === 'diagnosis')) attempt.around = { ...attempt.around, [name]: event[name] };
+      if (event[name] !== undefined && !(dropped && name === 'diagnosis')) /** @type {Record<string, unknown>} */ (attempt.around)[name] = event[name];
     }
+    attempt.flow = this.#flows.of(attempt);
+    attempt.judged = 0;
     this.#mark(attempt, event, time);
     this.#advance(attempt, event, time);
   }
@@ -189,7 +195,7 @@ export class AttemptStore {
       attempt.marks.shift();
       attempt.marksDropped += 1;
     }
-    const kernel = event.stack?.kernel?.length ? this.#interned.share(event.stack.kernel) : NO_FRAMES;
+    const kernel = this.#stacks.share(event.stack?.kernel);
     attempt.marks.push({ seq: event.seq, event: event.event, time, kernel, reason: event.tcp?.connect?.drop_reason });
   }
 
@@ -205,20 +211,8 @@ export class AttemptStore {
       attempt.end = time;
       attempt.cause = attempt.state === 'failed' ? (event.tcp?.connect?.cause ?? 'other') : null;
       attempt.error = event.error?.type;
-      attempt.likeness = this.#likeness(attempt);
+      attempt.run = joinRun(attempt.flow.runs, attempt.cause ?? attempt.state, attempt);
     }
-  }
-
-  /** @param {Attempt} attempt */
-  #likeness({ cause, state, network, process }) {
-    const common = JSON.stringify([cause ?? state, network.peer, process?.comm, process?.netns]);
-    const known = this.#likenesses.get(common);
-    if (known !== undefined) return known;
-    // Forgetting splits a storm in two, and keeps a scan of all ports from filling the memory.
-    if (this.#likenesses.size >= LIKENESS_LIMIT) this.#likenesses.clear();
-    this.#alike += 1;
-    this.#likenesses.set(common, this.#alike);
-    return this.#alike;
   }
 
   /** @param {Attempt} attempt @param {number} change */
@@ -228,4 +222,9 @@ export class AttemptStore {
     if (left === 0) this.outcomes.delete(key);
     else this.outcomes.set(key, left);
   }
+}
+
+/** What tells two callers apart; a process may have told less of itself at first. @param {import('../../types/wire').Process} process */
+function processKey({ pid, tid, comm, user, cgroup, netns, netns_name: name, executable, ancestry }) {
+  return `${pid} ${tid} ${comm} ${user?.id} ${netns} ${name} ${ancestry?.length} ${cgroup}\n${executable?.path}`;
 }

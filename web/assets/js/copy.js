@@ -7,11 +7,11 @@ import { filterFor } from './filter.js';
 
 /** @param {Attempt} attempt */
 export function asJson({ id, state, start, end, retransmits, network, process, error, connect, around, userStack, marks }) {
-  const kernel = marks.at(-1)?.kernel ?? [];
+  const kernel = marks.at(-1)?.kernel.frames ?? [];
   return JSON.stringify({
     attempt: id, state, start: new Date(start).toISOString(), end: end === null ? undefined : new Date(end).toISOString(),
     retransmits: retransmits.map((time) => new Date(time).toISOString()),
-    network, process, error: error && { type: error }, tcp: { connect }, ...around, stack: { user: userStack, kernel },
+    network, process, error: error && { type: error }, tcp: { connect }, ...around, stack: { user: userStack.frames ?? [], kernel },
   }, null, 2);
 }
 

@@ -5,6 +5,7 @@ import { copyButtons } from './copy.js';
 import { el, glyph, linkTo, setText } from './dom.js';
 import { connection, eventName, owner, story, surroundings } from './facts.js';
 import { clock, duration, plural } from './format.js';
+import { NO_STACK } from './intern.js';
 import { diagram, stepsOf } from './sequence.js';
 import { stack } from './stack.js';
 
@@ -122,14 +123,20 @@ function timeTable(attempt) {
 
 /** @param {Attempt} attempt */
 function stacks({ userStack, marks }) {
-  const told = marks.filter((mark) => mark.kernel.length > 0).reverse();
+  const told = marks.filter((mark) => mark.kernel !== NO_STACK).reverse();
   const kernel = told.map((mark, index) => {
     const title = el('summary', {}, `${eventName(mark.event)} `, el('span', { class: 'hint' }, clock(mark.time)));
-    return el('details', index === 0 ? { open: '' } : {}, title, stack(mark.kernel));
+    return el('details', index === 0 ? { open: '' } : {}, title, framesOf(mark.kernel));
   });
   const absent = () => el('p', { class: 'hint' }, 'None was recorded.');
   return [
-    section('User stack at connect()', userStack.length > 0 ? stack(userStack) : absent()),
+    section('User stack at connect()', userStack === NO_STACK ? absent() : framesOf(userStack)),
     section('Kernel stack at each event', ...(kernel.length > 0 ? kernel : [absent()])),
   ];
+}
+
+/** @param {import('./intern.js').Stack} told */
+function framesOf({ frames }) {
+  if (frames) return stack(frames);
+  return el('p', { class: 'hint' }, 'This page has forgotten it, to stay small; the call that “Copy curl” copies asks the server for it.');
 }

@@ -1,6 +1,7 @@
 // Attempts over time, counted in bars of equal width by outcome. Pure.
 
 import { OUTCOME_KEYS, outcomeKey } from './causes.js';
+import { span } from './scale.js';
 
 /**
  * @typedef {object} Bars
@@ -10,6 +11,9 @@ import { OUTCOME_KEYS, outcomeKey } from './causes.js';
  * @property {Uint32Array} numbers by bar, then by outcome in the order of OUTCOME_KEYS
  * @property {number} highest  attempts in the fullest bar
  */
+
+/** @type {ReadonlyMap<string, number>} */
+const KINDS = new Map(OUTCOME_KEYS.map((key, index) => [key, index]));
 
 /** @param {number} range ms @param {number} bars at most */
 export function barWidth(range, bars) {
@@ -34,9 +38,33 @@ export function countBars(attempts, range, most) {
     const attempt = attempts.at(lane);
     const bar = attempt ? Math.floor(attempt.start / width) - first : -1;
     if (!attempt || bar < 0 || bar >= count) continue;
-    numbers[bar * kinds + OUTCOME_KEYS.indexOf(outcomeKey(attempt))] += 1;
+    numbers[bar * kinds + /** @type {number} */ (KINDS.get(outcomeKey(attempt)))] += 1;
     totals[bar] += 1;
     highest = Math.max(highest, totals[bar]);
   }
   return { from: first * width, width, count, numbers, highest };
+}
+
+/**
+ * How many of these times fall into each column of a domain.
+ * @param {Float64Array} times ascending @param {import('./scale.js').Domain} domain @param {number} columns
+ */
+export function countColumns(times, domain, columns) {
+  const numbers = new Uint32Array(Math.ceil(columns) + 1);
+  const scale = columns / span(domain);
+  for (let at = lowerBound(times, domain.from); at < times.length && times[at] <= domain.to; at += 1) {
+    numbers[Math.floor((times[at] - domain.from) * scale)] += 1;
+  }
+  return numbers;
+}
+
+/** The first of ascending times that is not before this one. @param {Float64Array} times @param {number} time */
+function lowerBound(times, time) {
+  let [low, high] = [0, times.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (times[middle] < time) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }

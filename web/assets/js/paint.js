@@ -1,6 +1,7 @@
 // Draws one frame of the timeline. Knows pixels and colours, nothing of the page around it.
 
 import { outcomeKey, outcomeOf } from './causes.js';
+import { countColumns } from './overview.js';
 import { clock, duration } from './format.js';
 import { isHead, keyOf } from './rows.js';
 import { span, tickDigits, ticks, toPixel } from './scale.js';
@@ -127,16 +128,12 @@ export function hatch(ctx, left, right, top, bottom, colour) {
 
 /**
  * How many attempts of a group or a storm began when.
- * @param {CanvasRenderingContext2D} ctx @param {Scene} scene @param {import('./rows.js').Head} head @param {number} y
+ * @param {CanvasRenderingContext2D} ctx @param {Scene} scene @param {import('./head.js').Head} head @param {number} y
  */
 function density(ctx, scene, head, y) {
   const { theme, width } = scene;
-  const columns = new Uint32Array(Math.ceil(width / COLUMN) + 1);
-  let most = 0;
-  for (const attempt of head.attempts) {
-    const column = Math.floor(x(scene, attempt.start) / COLUMN);
-    if (column >= 0 && column < columns.length) most = Math.max(most, ++columns[column]);
-  }
+  const columns = countColumns(head.starts, scene.domain, width / COLUMN);
+  const most = columns.reduce((high, number) => Math.max(high, number), 0);
   const bottom = Math.round(y + theme.barTop + theme.bar) + 2;
   ctx.fillStyle = head.kind === 'storm' ? theme.outcomes[outcomeKey(head.attempts[0])] : theme.faint;
   columns.forEach((number, column) => {

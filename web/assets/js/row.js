@@ -7,7 +7,7 @@ import { isHead } from './rows.js';
 
 /**
  * @typedef {import('./attempts.js').Attempt} Attempt
- * @typedef {import('./rows.js').Head} Head
+ * @typedef {import('./head.js').Head} Head
  * @typedef {{ row: HTMLTableRowElement, fill: (row: import('./rows.js').Row, now: number) => void }} Drawn
  */
 

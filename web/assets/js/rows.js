@@ -5,19 +5,11 @@ import { outcome } from './causes.js';
 import { parseFilter } from './filter.js';
 import { foldStorms } from './fold.js';
 import { endpoint, processName, visible } from './format.js';
+import { Head } from './head.js';
 
 /**
  * @typedef {import('./attempts.js').Attempt} Attempt
  * @typedef {import('./attempts.js').AttemptStore} AttemptStore
- *
- * @typedef {object} Head a row that stands for others
- * @property {'group' | 'storm'} kind
- * @property {string} key
- * @property {string} label
- * @property {readonly Attempt[]} attempts in the order told
- * @property {number} failed
- * @property {boolean} open
- * @property {boolean} pinned
  *
  * @typedef {Attempt | Head} Row
  * @typedef {{ group: string, sort: string, fold: boolean, filter: string }} Arrangement
@@ -37,13 +29,18 @@ export const SORTS = ['told', 'failures', 'duration'];
 /** @type {Arrangement} */
 export const PLAIN = { group: '', sort: 'told', fold: true, filter: '' };
 
-/** More attempts than this are arranged anew no more often than every `PAUSE` ms. */
-const MANY = 3000;
-const PAUSE = 250;
+/** So many attempts are arranged anew in each ms that passes: a page full of them four times a second. */
+const PACE = 400;
+
+/** What an attempt is grouped under; equal for all of a flow, unless it is the outcome. @param {Attempt} attempt @param {string} group */
+function labelOf(attempt, group) {
+  if (group === 'cause') return GROUPS.cause(attempt);
+  return (attempt.flow.labels[group] ??= GROUPS[group](attempt));
+}
 
 /** @param {Row} row @returns {row is Head} */
 export function isHead(row) {
-  return 'kind' in row;
+  return row instanceof Head;
 }
 
 /** @param {Row} row */
@@ -67,6 +64,10 @@ export class Rows {
   #store = null;
   #seen = -1;
   #builtAt = 0;
+  /** @type {((attempt: Attempt) => boolean) | null} */
+  #fits = null;
+  /** Counts filters, so that each attempt is judged once by each. */
+  #filters = 0;
 
   get size() {
     return this.#rows.length;
@@ -85,6 +86,8 @@ export class Rows {
   /** @param {Partial<Arrangement>} change */
   arrange(change) {
     this.arrangement = { ...this.arrangement, ...change };
+    this.#fits = parseFilter(this.arrangement.filter);
+    this.#filters += 1;
     this.#seen = -1;
   }
 
@@ -115,54 +118,68 @@ export class Rows {
     }
   }
 
-  /** @param {AttemptStore} store @param {number} now */
-  update(store, now) {
+  /**
+   * Returns after how many ms there is more to arrange, or null when all is.
+   * @param {AttemptStore} store @param {number} clock ms, of any beginning
+   */
+  update(store, clock) {
     if (store !== this.#store) {
       this.#toggled.clear();
       this.#pinned.clear();
-    } else if (this.#seen === store.version || (this.#seen >= 0 && store.size > MANY && Math.abs(now - this.#builtAt) < PAUSE)) {
-      return;
+    } else if (this.#seen === store.version) {
+      return null;
+    } else if (this.#seen >= 0 && clock - this.#builtAt < store.size / PACE) {
+      return store.size / PACE - (clock - this.#builtAt);
     }
     this.#store = store;
     this.#seen = store.version;
-    this.#builtAt = now;
+    this.#builtAt = clock;
     this.#rows = this.#build(store.list());
     this.version += 1;
+    return null;
   }
 
   /** @param {readonly Attempt[]} all */
   #build(all) {
-    const { group, filter } = this.arrangement;
-    const fits = parseFilter(filter);
-    const attempts = fits ? all.filter(fits) : all;
+    const { group } = this.arrangement;
+    const attempts = this.#fits ? all.filter((attempt) => this.#judge(attempt)) : all;
     this.hidden = all.length - attempts.length;
     if (!Object.hasOwn(GROUPS, group)) return this.#layOut(attempts);
     /** @type {Map<string, Attempt[]>} */
     const groups = new Map();
     for (const attempt of attempts) {
-      const label = GROUPS[group](attempt);
+      const label = labelOf(attempt, group);
       const members = groups.get(label);
       if (members) members.push(attempt);
       else groups.set(label, [attempt]);
     }
-    const heads = [...groups].map(([label, members]) => this.#head('group', `${group}:${label}`, label, members));
+    const heads = [...groups].map(([label, members]) => this.#head('group', `${group}:${label}`, members, label));
     return this.#sort(heads).flatMap((head) => [head, ...(isHead(head) && head.open ? this.#layOut(head.attempts) : [])]);
+  }
+
+  /** Judged again after each change, and while its duration grows. @param {Attempt} attempt */
+  #judge(attempt) {
+    if (attempt.judged !== this.#filters || attempt.state === 'pending') {
+      attempt.judged = this.#filters;
+      attempt.fits = this.#fits?.(attempt) ?? true;
+    }
+    return attempt.fits;
   }
 
   /** @param {readonly Attempt[]} attempts */
   #layOut(attempts) {
-    const folded = this.arrangement.fold ? foldStorms(attempts, (attempt) => this.#pinned.has(attempt.ordinal)) : attempts;
-    const rows = folded.map((entry) => ('members' in entry
-      ? this.#head('storm', `storm:${entry.members[0].id}`, entry.label, entry.members) : entry));
+    if (!this.arrangement.fold) return this.#sort(attempts);
+    const apart = this.#pinned.size === 0 ? undefined : (/** @type {Attempt} */ attempt) => this.#pinned.has(attempt.ordinal);
+    const folded = foldStorms(attempts, apart);
+    const rows = folded.map((entry) => ('members' in entry ? this.#head('storm', `storm:${entry.run.id}`, entry.members) : entry));
     const sorted = this.#sort(rows);
-    if (rows.length === attempts.length) return sorted;
+    if (!sorted.some((row) => isHead(row) && row.open)) return sorted;
     return sorted.flatMap((row) => (isHead(row) && row.open ? [row, ...row.attempts] : [row]));
   }
 
-  /** @param {Head['kind']} kind @param {string} key @param {string} label @param {readonly Attempt[]} attempts @returns {Head} */
-  #head(kind, key, label, attempts) {
-    const failed = attempts.reduce((sum, { state }) => sum + (state === 'failed' ? 1 : 0), 0);
-    return { kind, key, label, attempts, failed, open: this.#toggled.has(key) !== (kind === 'group'), pinned: this.#pinned.has(key) };
+  /** @param {'group' | 'storm'} kind @param {string} key @param {readonly Attempt[]} attempts @param {string} [label] */
+  #head(kind, key, attempts, label) {
+    return new Head(kind, key, attempts, this.#toggled.has(key) !== (kind === 'group'), this.#pinned.has(key), label);
   }
 
   /** Pinned rows first, then by what is asked for; equals stay as they were told. @param {readonly Row[]} rows */

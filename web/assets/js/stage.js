@@ -202,7 +202,8 @@ export class Stage {
     if (!session) return null;
     const { state } = session;
     const now = session.horizon(Date.now());
-    this.rows.update(state.attempts, now);
+    const clock = performance.now();
+    const unarranged = this.rows.update(state.attempts, clock);
     this.#adopt(state);
     this.view.place(state.attempts.earliest, now, session.live);
     if (!session.live && this.view.follow) this.view.follow = false;
@@ -210,11 +211,17 @@ export class Stage {
     this.table.draw(now);
     this.timeline.draw(now);
     this.drawer.draw(this.#attempt, now);
-    this.strip.draw(state, now);
+    const uncounted = this.strip.draw(state, now, clock);
     this.strays.draw(state);
     this.#drawTools(session);
     this.#drawNothing(session);
-    if (!session.fresh) return null;
+    const due = Math.min(unarranged ?? Infinity, uncounted ?? Infinity, this.#moves(session));
+    return Number.isFinite(due) ? due : null;
+  }
+
+  /** After how many ms something has moved. @param {Session} session */
+  #moves(session) {
+    if (!session.fresh) return Infinity;
     const calm = matchMedia('(prefers-reduced-motion: reduce)').matches;
     // A frame is due when something has moved by half a pixel; a clock that counts moves 10 times a second.
     return calm ? 1000 : Math.min(100, Math.max(16, this.timeline.msPerPixel / 2));

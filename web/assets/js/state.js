@@ -143,7 +143,8 @@ export class TraceState {
   /** @param {import('../../types/wire').Gap} gap @param {number} local */
   #gap(gap, local) {
     if (gap.to <= this.seq) return;
-    this.#miss(gap.count, gap.stage, local);
+    // After a resume it may begin before what was taken already.
+    this.#miss(Math.min(gap.count, gap.to - this.seq), gap.stage, local);
     this.seq = gap.to;
   }
 

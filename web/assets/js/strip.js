@@ -15,8 +15,8 @@ import { toPixel, toTime } from './scale.js';
 /** Pixels of a bar, at least. */
 const BAR = 4;
 const SHORTEST = 10_000;
-/** A page full of attempts is counted anew no more often than this, in ms. */
-const PAUSE = 250;
+/** So many attempts are counted anew in each ms that passes. */
+const PACE = 400;
 /** A drag shorter than this, in pixels, is a click: it moves the window instead of making a new one. */
 const SLACK = 4;
 
@@ -29,7 +29,7 @@ export class Strip {
   /** @type {import('./overview.js').Bars | null} */
   #bars = null;
   #counted = '';
-  #countedAt = 0;
+  #countedAt = -Infinity;
   #width = 1;
   /** Where a drag began. @type {number | null} */
   #pressed = null;
@@ -67,20 +67,24 @@ export class Strip {
     this.#pressed = null;
   }
 
-  /** @param {TraceState} state @param {number} now */
-  draw(state, now) {
+  /**
+   * Returns after how many ms there is more to count, or null.
+   * @param {TraceState} state @param {number} now @param {number} clock ms, of any beginning
+   */
+  draw(state, now, clock) {
     const ctx = this.#canvas.getContext('2d');
-    if (!ctx || this.#canvas.clientHeight === 0) return;
+    if (!ctx || this.#canvas.clientHeight === 0) return null;
     const { width, height } = fitCanvas(this.#canvas, ctx);
     this.#width = width;
     const { attempts, begin } = state;
     const from = Math.min(Number.isFinite(begin) ? begin : now, attempts.earliest, now);
     this.#range = { from, to: Math.max(now, from + SHORTEST) };
-    this.#count(state, now);
+    const due = this.#count(state, clock);
     ctx.clearRect(0, 0, width, height);
     for (const loss of state.losses) hatch(ctx, this.#pixel(loss.from), Math.max(this.#pixel(loss.to), this.#pixel(loss.from) + 3), 0, height, this.#theme().loss);
     this.#drawBars(ctx, height);
     this.#drawWindow(ctx, height);
+    return due;
   }
 
   /** @param {number} time */
@@ -88,16 +92,18 @@ export class Strip {
     return toPixel(this.#range, this.#width, time);
   }
 
-  /** @param {TraceState} state @param {number} now */
-  #count({ attempts }, now) {
+  /** @param {TraceState} state @param {number} clock */
+  #count({ attempts }, clock) {
     const bars = Math.max(1, Math.floor(this.#width / BAR));
     const due = `${attempts.version}/${bars}/${Math.floor(Math.log2(this.#range.to - this.#range.from) * 8)}/${this.#range.from}`;
     const grown = this.#bars !== null && this.#range.to > this.#bars.from + this.#bars.width * this.#bars.count;
-    if (due === this.#counted && !grown) return;
-    if (attempts.size > 10_000 && Math.abs(now - this.#countedAt) < PAUSE) return;
+    if (due === this.#counted && !grown) return null;
+    const wait = attempts.size / PACE - (clock - this.#countedAt);
+    if (wait > 0) return wait;
     this.#counted = due;
-    this.#countedAt = now;
+    this.#countedAt = clock;
     this.#bars = countBars(attempts, this.#range, bars);
+    return null;
   }
 
   /** @param {CanvasRenderingContext2D} ctx @param {number} height */

@@ -52,13 +52,13 @@ function missing() {
 
 /**
  * A test that needs the machine. Where something is missing it is skipped, and says so; with CI=true it fails.
- * @param {string} name @param {() => Promise<void>} run
+ * @param {string} name @param {() => Promise<void>} run @param {{ timeout: number }} [options] ms
  */
-export function browserTest(name, run) {
+export function browserTest(name, run, { timeout } = { timeout: 120_000 }) {
   const lacking = missing();
   const skip = lacking.length > 0 && process.env.CI !== 'true' ? `SKIPPED, needs ${lacking.join(', ')}` : false;
   if (skip) console.error(`!!! ${name}: ${skip}`);
-  test(name, { skip, timeout: 120_000 }, async () => {
+  test(name, { skip, timeout }, async () => {
     assert.deepEqual(lacking, [], 'CI=true: nothing may be missing');
     await run();
   });
@@ -110,11 +110,11 @@ export class Server {
 /**
  * Runs with a server and a browser, and afterwards insists that the page had nothing to complain about.
  * @param {(page: import('playwright-core').Page, server: Server, complaints: string[]) => Promise<void>} run
- * @param {import('playwright-core').BrowserContextOptions} [options]
+ * @param {import('playwright-core').BrowserContextOptions & { arguments?: string[] }} [options] `arguments` are Chromium's
  */
-export async function withPage(run, options = {}) {
+export async function withPage(run, { arguments: more = [], ...options } = {}) {
   const server = new Server();
-  const browser = await chromium.launch({ executablePath: CHROMIUM, args: ARGUMENTS });
+  const browser = await chromium.launch({ executablePath: CHROMIUM, args: [...ARGUMENTS, ...more] });
   /** @type {string[]} */
   const complaints = [];
   try {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { AttemptStore } from '../../assets/js/attempts.js';
+import { NO_STACK, Stacks } from '../../assets/js/intern.js';
 import { TraceState } from '../../assets/js/state.js';
 import { BEGIN, counters, event, hello, nano, trace } from './events.js';
 
@@ -27,8 +28,8 @@ test('an attempt is folded from its events', () => {
   assert.equal(attempt.state, 'failed');
   assert.equal(attempt.cause, 'closed_by_app');
   assert.deepEqual(attempt.retransmits, [BEGIN + 1000, BEGIN + 2000]);
-  assert.equal(attempt.userStack.length, 1);
-  assert.deepEqual(attempt.marks.map((mark) => mark.kernel.length), [1, 0, 0]);
+  assert.equal(attempt.userStack.frames?.length, 1);
+  assert.deepEqual(attempt.marks.map((mark) => mark.kernel.frames?.length), [1, 0, 0]);
   assert.deepEqual([...state.attempts.outcomes], [['closed_by_app', 1]]);
 });
 
@@ -154,4 +155,16 @@ test('equal stacks and owners are held once', () => {
   }
   assert.equal(store.get(1)?.userStack, store.get(2)?.userStack);
   assert.equal(store.get(1)?.process, store.get(2)?.process);
+});
+
+test('stacks are bounded: what has not come again for long is forgotten, and says so', () => {
+  const stacks = new Stacks(3);
+  const [common, ...others] = ['0x1', '0x2', '0x3', '0x4', '0x5', '0x6'].map((address) => {
+    const stack = stacks.share([{ address }]);
+    assert.equal(stacks.share([{ address: '0x1' }]).frames?.[0].address, '0x1');
+    return stack;
+  });
+  assert.ok(common.frames);
+  assert.deepEqual(others.map(({ frames }) => frames !== null), [false, false, false, true, true]);
+  assert.equal(stacks.share([]), NO_STACK);
 });
