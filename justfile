@@ -79,6 +79,10 @@ fuzz seconds="60" *targets:
 bench *args: build
     cargo bench --locked -p vm-tests --bench performance -- {{ args }}
 
+# Measure the page with a recording of 100,000 attempts and with 5,000 events a second, beside vis-timeline
+bench-page: build
+    npm --prefix web run --silent bench
+
 # Take the screenshots of README and docs anew
 screenshots: build
     UPDATE_SCREENSHOTS=1 npm --prefix web run --silent test:browser

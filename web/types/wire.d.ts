@@ -116,10 +116,28 @@ export interface Problem {
   detail?: string;
   remedy?: string;
   field?: string;
+  /** Where in a filter's text, in bytes. */
+  position?: { start: number; end: number };
 }
 
 export interface Capabilities {
   kernel: string;
   works: boolean;
   checks: { name: string; status: string; found: string; costs?: string; remedy?: string }[];
+}
+
+/** How the server reads a filter. */
+export type FilterValue = string | number | boolean | { from: number; to: number } | { ago_ms: number } | { unix_nano: string };
+export interface FilterTerm { field: string; op: string; not: boolean; values: FilterValue[]; start: number; end: number; kernel?: boolean }
+export interface FilterAnswer { filter: string; terms: FilterTerm[] }
+
+/** What can be typed into a filter. */
+export interface FilterField {
+  name: string;
+  kind: string;
+  operators: string[];
+  meaning: string;
+  path?: string;
+  values?: string[];
+  searches?: string[];
 }

@@ -45,6 +45,16 @@ export class Api {
     return this.#call('GET', '/api/v1/capabilities');
   }
 
+  /** The filter taken apart. @param {string} text @returns {Promise<import('../../types/wire').FilterAnswer>} */
+  filter(text) {
+    return this.#call('GET', `/api/v1/filter?q=${encodeURIComponent(text)}`);
+  }
+
+  /** What can be typed into a filter. @returns {Promise<import('../../types/wire').FilterField[]>} */
+  async filterFields() {
+    return (await this.#call('GET', '/api/v1/filter/fields')).fields;
+  }
+
   /** @param {string} id @returns {Promise<Trace>} */
   trace(id) {
     return this.#call('GET', `/api/v1/traces/${encodeURIComponent(id)}`);

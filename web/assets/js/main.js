@@ -34,7 +34,7 @@ class App {
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #address;
   #routed = '';
-  #stage = new Stage(() => this.#request());
+  #stage = new Stage(() => this.#request(), () => this.#api);
   #start = new StartPanel((request) => this.#startTrace(request), (error) => this.#handled(error), () => this.#showView('trace'));
   #switcher = new Switcher((id) => this.#open(id));
 

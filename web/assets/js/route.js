@@ -1,7 +1,8 @@
 // What the address says is open: the trace, the attempt, and how they are looked at, so that a link shows the
 // same thing. What is as it always is at first is left out.
 
-import { GROUPS, PLAIN, SORTS } from './rows.js';
+import { GROUPS, PLAIN } from './rows.js';
+import { COLUMNS, orderOf } from './sort.js';
 
 /**
  * @typedef {import('./rows.js').Arrangement & { range: import('./scale.js').Domain | null }} Look
@@ -19,7 +20,7 @@ export function parseRoute(hash) {
     attempt: Number.isSafeInteger(attempt) && attempt > 0 ? attempt : null,
     look: {
       group: Object.hasOwn(GROUPS, group) ? group : PLAIN.group,
-      sort: SORTS.includes(sort) ? sort : PLAIN.sort,
+      sort: COLUMNS.includes(orderOf(sort).column) ? sort : PLAIN.sort,
       fold: fragment.get('fold') !== '0',
       filter: fragment.get('filter') ?? '',
       range: from > 0 && to > from && to < 1e14 ? { from, to } : null,

@@ -2,10 +2,10 @@
 // Pure. The order never changes under a reader but by what is asked for and by new failures.
 
 import { outcome } from './causes.js';
-import { parseFilter } from './filter.js';
 import { foldStorms } from './fold.js';
 import { endpoint, processName, visible } from './format.js';
 import { Head } from './head.js';
+import { sorted } from './sort.js';
 
 /**
  * @typedef {import('./attempts.js').Attempt} Attempt
@@ -23,8 +23,6 @@ export const GROUPS = {
   netns: ({ process }) => (process?.netns === undefined ? 'unknown' : visible(`${process.netns_name ?? ''} ${process.netns}`.trim())),
   cause: (attempt) => outcome(attempt).label,
 };
-
-export const SORTS = ['told', 'failures', 'duration'];
 
 /** @type {Arrangement} */
 export const PLAIN = { group: '', sort: 'told', fold: true, filter: '' };
@@ -64,7 +62,8 @@ export class Rows {
   #store = null;
   #seen = -1;
   #builtAt = 0;
-  /** @type {((attempt: Attempt) => boolean) | null} */
+  #now = 0;
+  /** @type {import('./filter.js').Test | null} */
   #fits = null;
   /** Counts filters, so that each attempt is judged once by each. */
   #filters = 0;
@@ -86,7 +85,12 @@ export class Rows {
   /** @param {Partial<Arrangement>} change */
   arrange(change) {
     this.arrangement = { ...this.arrangement, ...change };
-    this.#fits = parseFilter(this.arrangement.filter);
+    this.#seen = -1;
+  }
+
+  /** @param {import('./filter.js').Test | null} test null shows all */
+  narrow(test) {
+    this.#fits = test;
     this.#filters += 1;
     this.#seen = -1;
   }
@@ -114,15 +118,15 @@ export class Rows {
       const head = this.#rows.find((row) => isHead(row) && !row.open && row.attempts.includes(attempt));
       if (!head || !isHead(head) || !this.#store) return;
       this.toggle(head.key);
-      this.update(this.#store, this.#builtAt);
+      this.update(this.#store, this.#builtAt, this.#now);
     }
   }
 
   /**
    * Returns after how many ms there is more to arrange, or null when all is.
-   * @param {AttemptStore} store @param {number} clock ms, of any beginning
+   * @param {AttemptStore} store @param {number} clock ms, of any beginning @param {number} now by the trace's time
    */
-  update(store, clock) {
+  update(store, clock, now) {
     if (store !== this.#store) {
       this.#toggled.clear();
       this.#pinned.clear();
@@ -134,6 +138,7 @@ export class Rows {
     this.#store = store;
     this.#seen = store.version;
     this.#builtAt = clock;
+    this.#now = now;
     this.#rows = this.#build(store.list());
     this.version += 1;
     return null;
@@ -161,7 +166,7 @@ export class Rows {
   #judge(attempt) {
     if (attempt.judged !== this.#filters || attempt.state === 'pending') {
       attempt.judged = this.#filters;
-      attempt.fits = this.#fits?.(attempt) ?? true;
+      attempt.fits = this.#fits?.(attempt, this.#now) ?? true;
     }
     return attempt.fits;
   }
@@ -182,21 +187,10 @@ export class Rows {
     return new Head(kind, key, attempts, this.#toggled.has(key) !== (kind === 'group'), this.#pinned.has(key), label);
   }
 
-  /** Pinned rows first, then by what is asked for; equals stay as they were told. @param {readonly Row[]} rows */
+  /** @param {readonly Row[]} rows */
   #sort(rows) {
-    const { sort } = this.arrangement;
-    if (sort === 'told' && this.#pinned.size === 0) return rows;
-    const weights = new Map(rows.map((row) => [row, (this.#pinned.has(keyOf(row)) ? 1e15 : 0) + weight(row, sort)]));
-    return rows.toSorted((a, b) => /** @type {number} */ (weights.get(b)) - /** @type {number} */ (weights.get(a)));
+    return sorted(rows, this.arrangement.sort, (row) => this.#pinned.has(keyOf(row)));
   }
-}
-
-/** @param {Row} row @param {string} sort @returns {number} */
-function weight(row, sort) {
-  if (sort === 'told') return 0;
-  if (isHead(row)) return sort === 'failures' ? row.failed : row.attempts.reduce((most, attempt) => Math.max(most, weight(attempt, sort)), 0);
-  if (sort === 'duration') return (row.end ?? row.latest) - row.start;
-  return row.state === 'failed' ? 1 : 0;
 }
 
 /** @template T @param {Set<T>} set @param {T} value */

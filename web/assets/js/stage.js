@@ -3,8 +3,10 @@
 import { ArrangePanel } from './arrange.js';
 import { byId, kindById, setText } from './dom.js';
 import { Drawer } from './drawer.js';
+import { frequent } from './filter.js';
 import { count, duration } from './format.js';
 import { offerLooks } from './look.js';
+import { NarrowMenu } from './narrow.js';
 import { span } from './scale.js';
 import { Rows, isHead } from './rows.js';
 import { Strays } from './strays.js';
@@ -34,19 +36,23 @@ export class Stage {
   #session = null;
   /** @type {number | null} */
   #wanted = null;
-  /** @type {ArrangePanel | undefined} */
   arrange;
+  #narrow;
   #element = byId('stage');
   #list = byId('list');
   #theme;
   #request;
 
-  /** @param {() => void} request asks for a frame */
-  constructor(request) {
+  /** @param {() => void} request asks for a frame @param {() => import('./api.js').Api | null} api */
+  constructor(request, api) {
     this.#request = request;
     this.view = new View(request);
     this.#theme = readTheme(this.#element);
-    const shared = { view: this.view, rows: this.rows, theme: () => this.#theme };
+    this.arrange = new ArrangePanel(this.rows, request, api, (field) => frequent(this.#session?.state.attempts, field));
+    this.#narrow = new NarrowMenu(() => this.arrange.filter, (filter) => this.arrange.narrow(filter));
+    /** @type {import('./timeline.js').Context['narrow']} */
+    const narrow = (row, shown, at) => this.#narrow.open(row, shown, at);
+    const shared = { view: this.view, rows: this.rows, theme: () => this.#theme, narrow };
     this.table = new Table(this.#list, byId('rows'), {
       ...shared, changed: request, open: (attempt, byKeyboard) => this.open(attempt, byKeyboard),
     });
@@ -78,7 +84,7 @@ export class Stage {
 
   /** @param {import('./route.js').Look} look */
   restore({ range, ...arrangement }) {
-    this.arrange?.set(arrangement);
+    this.arrange.set(arrangement);
     if (range) this.view.set(range, false);
   }
 
@@ -157,6 +163,13 @@ export class Stage {
     this.#request();
   }
 
+  #menuOfSelected() {
+    const row = this.rows.at(this.rows.indexOf(this.view.selected));
+    if (!row) return;
+    const { left, top } = this.table.boxOf(this.view.selected) ?? this.#list.getBoundingClientRect();
+    this.#narrow.open(row, '', { x: left + 24, y: top + 24 });
+  }
+
   fit() {
     const state = this.#session?.state;
     if (!state) return;
@@ -185,6 +198,7 @@ export class Stage {
       w: () => this.timeline.zoomCentre(ZOOM_STEP), s: () => this.timeline.zoomCentre(1 / ZOOM_STEP),
       '+': () => this.timeline.zoomCentre(ZOOM_STEP), '-': () => this.timeline.zoomCentre(1 / ZOOM_STEP),
       f: () => this.fit(), l: () => this.follow(),
+      m: () => this.#menuOfSelected(),
       '.': () => this.walk(1, true), ',': () => this.walk(-1, true), p: () => this.pin(),
       '/': () => byId('filter').focus(),
       ArrowDown: () => this.walk(1), ArrowUp: () => this.walk(-1),
@@ -203,7 +217,7 @@ export class Stage {
     const { state } = session;
     const now = session.horizon(Date.now());
     const clock = performance.now();
-    const unarranged = this.rows.update(state.attempts, clock);
+    const unarranged = this.rows.update(state.attempts, clock, now);
     this.#adopt(state);
     this.view.place(state.attempts.earliest, now, session.live);
     if (!session.live && this.view.follow) this.view.follow = false;
@@ -237,7 +251,6 @@ export class Stage {
   }
 
   #controls() {
-    this.arrange = new ArrangePanel(this.rows, () => this.#request());
     byId('follow').addEventListener('click', () => this.follow());
     byId('zoom-in').addEventListener('click', () => this.timeline.zoomCentre(ZOOM_STEP));
     byId('zoom-out').addEventListener('click', () => this.timeline.zoomCentre(1 / ZOOM_STEP));

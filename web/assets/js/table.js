@@ -13,6 +13,7 @@ import { isHead, keyOf } from './rows.js';
  * @property {import('./rows.js').Rows} rows
  * @property {() => import('./theme.js').Theme} theme
  * @property {(attempt: Attempt, byKeyboard: boolean) => void} open
+ * @property {(row: Row, shown: string, at: { x: number, y: number }) => void} narrow
  * @property {() => void} changed asks for a frame
  */
 
@@ -43,6 +44,7 @@ export class Table {
     list.addEventListener('scroll', () => this.#scrolled(), { passive: true });
     body.addEventListener('click', (event) => this.#click(event));
     body.addEventListener('keydown', (event) => this.#key(event));
+    body.addEventListener('contextmenu', (event) => this.#menu(event));
     body.addEventListener('pointerover', (event) => this.#at(event, (row) => context.view.hover(keyOf(row))));
     body.addEventListener('pointerleave', () => context.view.hover(null));
   }
@@ -111,6 +113,11 @@ export class Table {
   /** @param {string | number} key */
   focus(key) {
     this.#drawn.get(key)?.row.focus({ preventScroll: true });
+  }
+
+  /** Where a row is in the window, if it is in sight. @param {string | number | null} key */
+  boxOf(key) {
+    return key === null ? undefined : this.#drawn.get(key)?.row.getBoundingClientRect();
   }
 
   /** When rows above come or go, what is being read stays where it is. @param {number} height */
@@ -195,6 +202,17 @@ export class Table {
       else if (wanted === 'pin') this.#context.rows.pin(row.key);
       else this.#context.rows.toggle(row.key);
       this.#context.changed();
+    });
+  }
+
+  /** Also by the keyboard's own key: then the row itself is the target. @param {MouseEvent} event */
+  #menu(event) {
+    this.#at(event, (row) => {
+      event.preventDefault();
+      const target = /** @type {Element} */ (event.target);
+      const box = target.getBoundingClientRect();
+      const at = target.matches('tr') ? { x: box.left + 24, y: box.bottom } : { x: event.clientX, y: event.clientY };
+      this.#context.narrow(row, /c-(\w+)/.exec(target.closest('td')?.className ?? '')?.[1] ?? '', at);
     });
   }
 

@@ -20,6 +20,7 @@ import { span, toPixel, toTime } from './scale.js';
  * @property {HTMLElement} list   scrolls; its rows are the lanes
  * @property {import('./rows.js').Rows} rows
  * @property {(row: import('./rows.js').Row) => void} open
+ * @property {(row: import('./rows.js').Row, shown: string, at: { x: number, y: number }) => void} narrow
  */
 
 /** Within so many pixels of a tick, the tick is meant. */
@@ -38,6 +39,12 @@ export class Timeline {
     this.#tooltip = tooltip;
     this.#context = context;
     listenWheel(canvas, this.#listen(canvas, () => true, true));
+    canvas.addEventListener('contextmenu', (event) => {
+      const row = this.#rowAt(event.offsetY);
+      if (!row) return;
+      event.preventDefault();
+      context.narrow(row, '', { x: event.clientX, y: event.clientY });
+    });
     // On narrow screens the rows lie over the canvas: there the browser scrolls, and we pan and zoom.
     this.#listen(context.list, () => context.theme().barTop > context.theme().bar, false);
   }

@@ -48,14 +48,14 @@ browserTest('storms fold and unfold, groups collapse, filters hide, ranges are c
   assert.deepEqual((await groups.locator('.label').allInnerTexts()), ['refused', 'gave up']);
   await groups.nth(1).getByRole('button', { name: 'Pin to the top' }).click();
   await page.waitForFunction(() => document.querySelector('#rows tr.group .label')?.textContent === 'gave up');
-  await page.locator('#sort').selectOption('failures');
+  await page.locator('#sort').selectOption('-failures');
   await screenshot(page, 'groups');
   await page.locator('#group').selectOption('');
 
   await page.keyboard.press('Escape');
   await page.locator('#timeline').focus();
   await page.keyboard.press('/');
-  await page.keyboard.type('port:10 -cause:timeout');
+  await page.keyboard.type('port=10 -cause=timeout');
   await page.waitForFunction(() => document.querySelectorAll('#rows tr[data-ordinal]').length === 1);
   await page.locator('#filter').fill('nothing-like-it');
   await page.locator('#nothing', { hasText: 'The filter hides all 10 attempts.' }).waitFor();
@@ -79,9 +79,9 @@ browserTest('a link reproduces what is looked at, an attempt can be copied, colo
   await inNamespace('for port in 1 2 3; do nc -w 1 10.99.0.1 $port; done; exit 0');
   await page.locator('#rows tr[data-ordinal="2"]').click();
   await page.locator('#group').selectOption('peer');
-  await page.locator('#filter').fill('-port:1');
+  await page.locator('#filter').fill('port!=1');
   await page.getByRole('button', { name: 'Fit' }).click();
-  await page.waitForFunction(() => /from=.*group=peer.*filter=-port/.test(location.hash));
+  await page.waitForFunction(() => /from=.*group=peer.*filter=port/.test(location.hash));
   const [link, span] = [page.url(), await page.locator('#span').textContent()];
 
   const drawer = page.locator('#drawer');
@@ -110,4 +110,77 @@ browserTest('a link reproduces what is looked at, an attempt can be copied, colo
   await page.reload();
   await drawer.waitFor();
   assert.notEqual(await paper(), light, 'the choice stays');
+}));
+
+browserTest('the filter is read by the server: completed, marked where it is wrong, and of one mind with the API', () => withPage(async (page, server, complaints) => {
+  await startTrace(page, server);
+  await inNamespace('for port in 1 2 3; do nc -w 1 10.99.0.1 $port; done; nc -w 2 203.0.113.7 22; exit 0');
+  await page.locator('#rows tr', { hasText: '203.0.113.7:22' }).filter({ hasText: 'gave up' }).waitFor();
+  const filter = page.getByRole('combobox', { name: 'Filter' });
+  await filter.click();
+  await page.keyboard.type('ca');
+  await page.getByRole('option', { name: 'cause=' }).waitFor();
+  await screenshot(page, 'completion');
+  await page.keyboard.press('ArrowDown');
+  await page.keyboard.press('Enter');
+  await page.keyboard.type('clo');
+  await page.keyboard.press('ArrowDown');
+  await page.keyboard.press('Tab');
+  assert.equal(await filter.inputValue(), 'cause=closed_by_app');
+  const shown = page.locator('#rows tr[data-ordinal]');
+  await page.waitForFunction(() => document.querySelectorAll('#rows tr[data-ordinal]').length === 1);
+
+  await filter.fill('port=1 peer=10.99.0.300');
+  await page.locator('#filter-problem mark', { hasText: '10.99.0.300' }).waitFor();
+  assert.match(await page.locator('#filter-problem').innerText(), /no address and no network.*192\.0\.2\.1/s);
+  assert.equal(await shown.count(), 1, 'the last filter still applies');
+  await screenshot(page, 'filter-problem');
+
+  const id = await page.evaluate(() => new URLSearchParams(location.hash.slice(1)).get('trace'));
+  for (const text of ['', 'peer=10.99.0.0/16', 'port=2-22', '-cause=refused', 'duration>1s', 'comm~N since=-1h', 'closed', 'retransmits>=1', 'stale_peer=false', 'error!=ECONNREFUSED', 'family=ipv4 port!=1,2']) {
+    const answer = await page.request.get(`${server.url.replace(/#.*/, '')}api/v1/traces/${id}/attempts?filter=${encodeURIComponent(text)}`, { headers: { Authorization: `Bearer ${TOKEN}` } });
+    const { attempts } = await answer.json();
+    await filter.fill(text);
+    await page.waitForFunction((wanted) => new URLSearchParams(location.hash.slice(1)).get('filter') === (wanted || null), text);
+    const peers = (await shown.locator('.c-peer').allInnerTexts()).sort();
+    const wanted = attempts.map((/** @type {any} */ { network: { peer } }) => `${peer.address}:${peer.port}`).sort();
+    assert.deepEqual(peers, wanted, text);
+  }
+  complaints.length = 0; // Chromium logs every answer of 4xx.
+}));
+
+browserTest('columns sort, and what an attempt has narrows the filter, by mouse and by keyboard', () => withPage(async (page, server) => {
+  await startTrace(page, server);
+  await inNamespace('for port in 3 1 2; do nc -w 1 10.99.0.1 $port; done; nc -w 1 203.0.113.7 22; exit 0');
+  await page.locator('#rows tr', { hasText: '203.0.113.7:22' }).filter({ hasText: 'gave up' }).waitFor();
+  const peers = () => page.locator('#rows tr[data-ordinal] .c-peer').allInnerTexts();
+  const head = page.getByRole('columnheader', { name: 'Peer' });
+  await head.getByRole('button').focus();
+  await page.keyboard.press('Enter');
+  assert.equal(await head.getAttribute('aria-sort'), 'ascending');
+  await page.waitForFunction(() => document.querySelector('#rows tr[data-ordinal] .c-peer')?.textContent === '10.99.0.1:1');
+  assert.deepEqual(await peers(), ['10.99.0.1:1', '10.99.0.1:2', '10.99.0.1:3', '203.0.113.7:22']);
+  await page.getByRole('columnheader', { name: 'Took' }).getByRole('button').click();
+  await page.waitForFunction(() => document.querySelector('#rows tr[data-ordinal] .c-peer')?.textContent === '203.0.113.7:22');
+  await page.waitForFunction(() => /sort=-took/.test(location.hash));
+  const link = page.url();
+
+  await page.locator('#rows tr', { hasText: '203.0.113.7:22' }).locator('.c-outcome').click({ button: 'right' });
+  await page.getByRole('menuitem', { name: 'Not cause=closed_by_app' }).waitFor();
+  await screenshot(page, 'menu');
+  await page.getByRole('menuitem', { name: 'Not cause=closed_by_app' }).click();
+  await page.waitForFunction(() => document.querySelectorAll('#rows tr[data-ordinal]').length === 3);
+  assert.equal(await page.locator('#filter').inputValue(), '-cause=closed_by_app');
+  await page.locator('#rows tr', { hasText: '10.99.0.1:2' }).focus();
+  await page.keyboard.press('ContextMenu');
+  await page.getByRole('menuitem', { name: 'Only cause=refused' }).waitFor();
+  for (let step = 0; step < 4; step += 1) await page.keyboard.press('ArrowDown');
+  await page.keyboard.press('Enter');
+  await page.waitForFunction(() => document.querySelectorAll('#rows tr[data-ordinal]').length === 1);
+  assert.equal(await page.locator('#filter').inputValue(), '-cause=closed_by_app port=2');
+
+  await page.goto('about:blank');
+  await page.goto(link);
+  await page.locator('#rows tr[data-ordinal="3"]').waitFor();
+  assert.equal((await peers())[0], '203.0.113.7:22', 'the link sorts as well');
 }));

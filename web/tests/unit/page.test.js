@@ -48,7 +48,7 @@ test('an address reproduces what is open', () => {
   assert.equal(formatRoute({ trace: 'k1', attempt: 1099511627777, look }), 'trace=k1&attempt=1099511627777');
   assert.deepEqual(parseRoute('#trace=k1&attempt=1099511627777'), { trace: 'k1', attempt: 1099511627777, look });
   assert.deepEqual(parseRoute('#attempt=x&group=constructor&sort=up&from=5&to=4'), { trace: null, attempt: null, look });
-  const all = { trace: 'k1', attempt: null, look: { group: 'peer', sort: 'failures', fold: false, filter: 'cause:refused "a b" #&=', range: { from: BEGIN + 0.25, to: BEGIN + 9 } } };
+  const all = { trace: 'k1', attempt: null, look: { group: 'peer', sort: '-took', fold: false, filter: 'cause=refused "a b" #&=', range: { from: BEGIN + 0.25, to: BEGIN + 9 } } };
   assert.deepEqual(parseRoute(`#${formatRoute(all)}`), all);
 });
 

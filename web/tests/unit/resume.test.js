@@ -38,7 +38,7 @@ function connect(state, { early, expired, skipped, sizes }, server) {
 }
 
 test('every event is taken once or counted as missing once, however often the connection drops', () => {
-  fc.assert(fc.property(fc.array(connection, { maxLength: 12 }), (connections) => {
+  fc.assert(fc.property(fc.array(connection, { maxLength: 12, size: 'max' }), (connections) => {
     const [state, server] = [new TraceState(), { first: 1, told: new Set() }];
     for (const drawn of connections) connect(state, drawn, server);
     connect(state, { early: 2, expired: 0, skipped: 0, sizes: [EVENTS.length] }, server);
@@ -54,7 +54,7 @@ test('without losses the attempts are those of an unbroken connection', () => {
   const whole = new TraceState();
   whole.apply(hello(), BEGIN);
   whole.apply({ type: 'events', events: EVENTS }, BEGIN);
-  fc.assert(fc.property(fc.array(connection, { maxLength: 12 }), (connections) => {
+  fc.assert(fc.property(fc.array(connection, { maxLength: 12, size: 'max' }), (connections) => {
     const [state, server] = [new TraceState(), { first: 1, told: new Set() }];
     for (const drawn of connections) connect(state, { ...drawn, expired: 0, skipped: 0 }, server);
     connect(state, { early: 3, expired: 0, skipped: 0, sizes: [EVENTS.length] }, server);

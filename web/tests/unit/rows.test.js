@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { AttemptStore } from '../../assets/js/attempts.js';
-import { filterFor, parseFilter } from '../../assets/js/filter.js';
 import { LEAST, LULL, foldStorms } from '../../assets/js/fold.js';
 import { Rows, isHead, keyOf } from '../../assets/js/rows.js';
+import { nextSort } from '../../assets/js/sort.js';
 import { BEGIN, event, nano } from './events.js';
 
 /** @typedef {import('../../assets/js/attempts.js').Attempt} Attempt */
@@ -88,7 +88,7 @@ test('a storm says how many and how often, and a lull ends it', () => {
   for (let id = 0; id < 10; id += 1) refused(id + 1, id * 1000);
   refused(11, 9000 + LULL + 1);
   const rows = new Rows();
-  rows.update(store, 0);
+  rows.update(store, 0, BEGIN);
   const [storm, alone] = [rows.at(0), rows.at(1)];
   assert.ok(isHead(storm) && !isHead(alone));
   assert.equal(storm.label, '×10 refused, every 1.00 s · 203.0.113.7:22 · nc');
@@ -112,12 +112,12 @@ test('no arrangement loses or doubles an attempt, or uses a key twice', () => {
   const random = dice(99);
   const rows = new Rows();
   for (let round = 0; round < 200; round += 1) {
-    rows.arrange({ group: ['', 'peer', 'process', 'container', 'netns', 'cause'][random(6)], sort: ['told', 'failures', 'duration'][random(3)], fold: random(2) === 0 });
-    rows.update(store, BEGIN);
+    rows.arrange({ group: ['', 'peer', 'process', 'container', 'netns', 'cause'][random(6)], sort: ['told', '-failures', '-took'][random(3)], fold: random(2) === 0 });
+    rows.update(store, 0, BEGIN);
     const any = rows.at(random(rows.size));
     if (random(2) === 0) rows.pin(keyOf(any));
     if (isHead(any)) rows.toggle(any.key);
-    rows.update(store, BEGIN);
+    rows.update(store, 0, BEGIN);
     const keys = Array.from({ length: rows.size }, (_, index) => keyOf(rows.at(index)));
     assert.equal(new Set(keys).size, keys.length);
     const found = attemptsIn(rows);
@@ -132,13 +132,13 @@ test('groups are counted, sorted by failures, collapsed and pinned', () => {
     event(index + 1, index + 1, comm === 'c' ? 'connect.established' : 'connect.failed', index, {}, { process: { pid: 1, comm } })));
   const rows = new Rows();
   const heads = () => {
-    rows.update(store, BEGIN);
+    rows.update(store, 0, BEGIN);
     return Array.from({ length: rows.size }, (_, index) => rows.at(index)).filter(isHead).map(({ label, failed }) => `${label} ${failed}`);
   };
   rows.arrange({ group: 'process' });
   assert.deepEqual(heads(), ['a 1', 'b 2', 'c 0']);
   assert.equal(rows.size, 9);
-  rows.arrange({ sort: 'failures' });
+  rows.arrange({ sort: '-failures' });
   assert.deepEqual(heads(), ['b 2', 'a 1', 'c 0']);
   rows.pin('process:c');
   assert.deepEqual(heads(), ['c 0', 'b 2', 'a 1']);
@@ -154,30 +154,51 @@ test('an attempt in a storm in a collapsed group is brought to light', () => {
   for (let id = 1; id <= 9; id += 1) store.take(event(id, id, 'connect.failed', id, { cause: 'refused' }));
   const rows = new Rows();
   rows.arrange({ group: 'peer' });
-  rows.update(store, BEGIN);
+  rows.update(store, 0, BEGIN);
   assert.equal(rows.size, 2);
   rows.toggle('peer:203.0.113.7:22');
-  rows.update(store, BEGIN);
+  rows.update(store, 0, BEGIN);
   assert.equal(rows.size, 1);
   rows.reveal(store.list()[4]);
   assert.equal(rows.indexOf(4), 6);
 });
 
-test('a filter\'s words must all fit', () => {
+test('rows are sorted by any column, both ways, and equals stay as they were told', () => {
   const store = new AttemptStore();
-  store.take(event(1, 1, 'connect.failed', 1, { cause: 'refused' }));
-  store.take(event(2, 2, 'connect.failed', 1, { cause: 'timeout' }, { process: { pid: 9, comm: 'Web Content' }, container: { id: 'abc' } }));
-  const all = store.list();
-  const ids = (/** @type {string} */ text) => all.filter(parseFilter(text) ?? (() => true)).map(({ id }) => id);
-  assert.deepEqual(ids('  '), [1, 2]);
-  assert.deepEqual(ids('cause:refused'), [1]);
-  assert.deepEqual(ids('-cause:refused'), [2]);
-  assert.deepEqual(ids('203.0 timed'), [2]);
-  assert.deepEqual(ids('port:2'), [], 'numbers fit whole');
-  assert.deepEqual(ids('port:22 pid:9'), [2]);
-  assert.deepEqual(ids('comm:"web content"'), [2]);
-  assert.deepEqual(ids('container:ab'), [2]);
-  assert.deepEqual(ids('nosuch:key'), []);
-  assert.deepEqual(ids('constructor:x'), []);
-  for (const attempt of all) assert.deepEqual(ids(filterFor(attempt)), [attempt.id]);
+  [['b', 3, 10], ['a', 1, 30], ['b', 2, 20], ['a', 1, 30]].forEach(([comm, retries, took], index) => store.take(
+    event(index + 1, index + 1, 'connect.failed', Number(took) + index, { cause: 'timeout', syn_retransmits: Number(retries), start_unix_nano: nano(BEGIN + index) }, {
+      process: { pid: 1, comm: String(comm) }, network: { peer: { address: `10.0.0.${10 - index}`, port: 80 } },
+    })));
+  const rows = new Rows();
+  const order = (/** @type {string} */ sort) => {
+    rows.arrange({ sort });
+    rows.update(store, 0, BEGIN);
+    return Array.from({ length: rows.size }, (_, index) => keyOf(rows.at(index))).join('');
+  };
+  assert.deepEqual(['told', '-time', 'retries', '-took', 'process', '-process', 'peer', '-peer', 'constructor'].map(order),
+    ['0123', '3210', '1320', '1320', '1302', '0213', '3210', '0123', '0123']);
+  rows.pin(2);
+  assert.equal(order('-took'), '2130', 'pinned first');
+});
+
+test('a click on a column\'s head turns its order round, and then back to how it was told', () => {
+  assert.deepEqual([nextSort('told', 'took'), nextSort('-took', 'took'), nextSort('took', 'took'), nextSort('took', 'peer'), nextSort('peer', 'peer')],
+    ['-took', 'took', 'told', 'peer', '-peer']);
+});
+
+test('a filter is asked again when an attempt changes, and while its time runs', () => {
+  const store = new AttemptStore();
+  store.take(event(1, 1, 'connect.retransmit', 1000));
+  const rows = new Rows();
+  const shown = (/** @type {number} */ now) => {
+    rows.arrange({});
+    rows.update(store, 0, BEGIN + now);
+    return rows.size;
+  };
+  rows.narrow(({ start, end, state }, now) => (end ?? now) - start > 5000 && state !== 'established');
+  assert.deepEqual([shown(2000), rows.hidden, shown(6000), rows.hidden], [0, 1, 1, 0]);
+  store.take(event(2, 1, 'connect.established', 7000));
+  assert.equal(shown(7000), 0);
+  rows.narrow(null);
+  assert.equal(shown(7000), 1);
 });
