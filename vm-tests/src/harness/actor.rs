@@ -5,6 +5,7 @@
 
 use std::env;
 use std::fs;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -13,6 +14,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use rustix::io::Errno;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{Connect, Netns};
 
@@ -40,6 +44,11 @@ impl Actor {
         let members = cgroup.join("cgroup.procs");
         let members = members.to_str().context("a cgroup's path that is not UTF-8")?;
         Self::spawn(netns, &["connect-from", members, peer, &patience], None)
+    }
+
+    /// A process with so many connects under way, until it is dropped.
+    pub fn crowd(netns: &Netns, peer: &str, count: u64) -> Result<Self> {
+        Self::spawn(netns, &["crowd", "crowd", peer, &count.to_string()], None)
     }
 
     /// A process that holds `socket` open as well, until it is dropped or `patience` is over.
@@ -125,6 +134,12 @@ fn play(part: &[String]) -> Result<()> {
             let patience = Duration::from_millis(patience.parse()?);
             Connect::to_address(peer)?.giving_up_after(patience).run().map(drop)
         }
+        ["crowd", comm, peer, count] => {
+            fs::write("/proc/self/comm", comm).context("naming the process")?;
+            let _waiting = crowd(peer.parse()?, count.parse()?)?;
+            thread::sleep(Duration::from_mins(1));
+            Ok(())
+        }
         ["hold", comm, patience] => {
             fs::write("/proc/self/comm", comm).context("naming the process")?;
             thread::sleep(Duration::from_millis(patience.parse()?));
@@ -137,6 +152,22 @@ fn play(part: &[String]) -> Result<()> {
         }
         _ => bail!("no such part"),
     }
+}
+
+/// Starts connects to a silent peer.
+fn crowd(peer: SocketAddr, count: u64) -> Result<Vec<Socket>> {
+    let limits = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limits.maximum, ..limits })?;
+    (0..count)
+        .map(|_| {
+            let socket = Socket::new(Domain::for_address(peer), Type::STREAM, Some(Protocol::TCP))?;
+            socket.set_nonblocking(true)?;
+            match socket.connect(&peer.into()) {
+                Err(error) if Errno::from_io_error(&error) == Some(Errno::INPROGRESS) => Ok(socket),
+                other => bail!("{peer} should be silent: {other:?}"),
+            }
+        })
+        .collect()
 }
 
 /// Burns a core, for a bounded time in case that nobody ends this process.

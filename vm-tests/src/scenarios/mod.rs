@@ -15,6 +15,7 @@ mod icmp;
 mod language;
 mod lifecycle;
 mod local;
+mod oracle;
 mod owner;
 mod paging;
 mod problems;
@@ -71,6 +72,7 @@ pub fn all() -> Vec<Scenario> {
     [
         silent::LIST,
         storms::LIST,
+        oracle::LIST,
         owner::LIST,
         lifecycle::LIST,
         gave_up::LIST,

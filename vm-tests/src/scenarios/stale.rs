@@ -25,17 +25,7 @@ super::scenarios!["stale":
 fn port_of_a_half_open_connection_is_used_again(lab: &Lab) -> Result<()> {
     let netns = Netns::new()?;
     let mut trace = lab.trace(&only(&netns))?;
-    let (local, peer) = netns.run("stale", || {
-        let (listener, peer) = listen("127.0.0.1")?;
-        let first = TcpStream::connect(peer)?;
-        let _held_by_the_server = listener.accept()?;
-        let local = first.local_addr()?;
-        // A socket under repair is closed without a word to the peer.
-        setsockopt(&first, TcpRepair, &1)?;
-        drop(first);
-        from_port(local)?.connect(&peer.into())?;
-        Ok((local, peer))
-    })?;
+    let (local, peer) = netns.run("stale", challenged_once)?;
     let challenge = trace.expect("connect.challenge")?;
     challenge.is("/tcp/connect/stale_peer", true)?.is("/tcp/connect/challenges", 1)?;
     challenge.is("/network/local/port", local.port())?.is("/network/peer/port", peer.port())?;
@@ -46,6 +36,19 @@ fn port_of_a_half_open_connection_is_used_again(lab: &Lab) -> Result<()> {
         .is("/attempt", challenge.at("/attempt").clone())?
         .lacks("/tcp/connect/cause")?;
     Ok(())
+}
+
+/// A connect that is challenged once and then succeeds; returns both its ends.
+pub(super) fn challenged_once() -> Result<(SocketAddr, SocketAddr)> {
+    let (listener, peer) = listen("127.0.0.1")?;
+    let first = TcpStream::connect(peer)?;
+    let _held_by_the_server = listener.accept()?;
+    let local = first.local_addr()?;
+    // A socket under repair is closed without a word to the peer.
+    setsockopt(&first, TcpRepair, &1)?;
+    drop(first);
+    from_port(local)?.connect(&peer.into())?;
+    Ok((local, peer))
 }
 
 fn from_port(local: SocketAddr) -> Result<Socket> {
