@@ -120,6 +120,14 @@ fn forced(record: &Record, error: Errno) -> Cause {
         // The retransmit timer gave up, and reports a pending soft error as its own (tcp_write_err; 6.18,
         // net/ipv4/tcp_timer.c). An ICMP error that ends the attempt by itself leaves the timer armed.
         _ if record.attempt.evidence & evidence::RETRY_DUE == 0 => Cause::Timeout,
+        error => icmp(error),
+    }
+}
+
+/// What ICMP said, by the errno that the kernel makes of it (icmp_err_convert in net/ipv4/icmp.c, tab_unreach in
+/// net/ipv6/icmp.c; 6.18). An unresolved neighbour reads like an unreachable host.
+fn icmp(error: Errno) -> Cause {
+    match error {
         Errno::ECONNREFUSED => Cause::PortUnreachable,
         Errno::EHOSTUNREACH => Cause::HostUnreachable,
         Errno::ENETUNREACH => Cause::NetUnreachable,
@@ -134,14 +142,12 @@ fn gave_up(record: &Record) -> (Cause, i32) {
     let killed = attempt.evidence & evidence::EXITING != 0 && record.exit_code & 0x7f != 0;
     // Reading SO_ERROR consumes a soft error: reported and no longer pending, the application was given it.
     let given = if record.soft_error == 0 { attempt.reported_soft_error } else { 0 };
-    match Errno::from_raw(given) {
+    match given {
         // Nothing was ever sent: inet_hash_connect found no port, inside connect() itself.
         _ if record.local_port == 0 => (Cause::NoLocalPort, Errno::EADDRNOTAVAIL as i32),
         _ if killed => (Cause::Killed, 0),
-        Errno::ECONNREFUSED => (Cause::PortUnreachable, given),
-        Errno::EHOSTUNREACH => (Cause::HostUnreachable, given),
-        Errno::ENETUNREACH => (Cause::NetUnreachable, given),
-        _ => (Cause::ClosedByApp, 0),
+        0 => (Cause::ClosedByApp, 0),
+        given => (icmp(Errno::from_raw(given)), given),
     }
 }
 
@@ -150,5 +156,96 @@ pub fn errno_name(errno: i32) -> String {
     match Errno::from_raw(errno) {
         Errno::UnknownErrno => format!("errno {errno}"),
         known => format!("{known:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use zerocopy::FromZeros as _;
+
+    use super::*;
+
+    /// The end of an attempt that had a port, as the kernel's evidence shows it.
+    fn end(evidence: u16, error: i32) -> Record {
+        let mut record = Record::new_zeroed();
+        (record.local_port, record.error, record.attempt.evidence) = (40_000, error, evidence);
+        record
+    }
+
+    #[track_caller]
+    fn is(record: &Record, cause: Cause, errno: i32, soft_error: i32) {
+        assert_eq!(Failure::of(record), Failure { cause, errno, soft_error });
+    }
+
+    #[test]
+    fn a_reset_is_told_from_an_icmp_error_by_what_was_seen() {
+        is(&end(evidence::RESET | evidence::RETRY_DUE, 111), Cause::Refused, 111, 0);
+        is(&end(evidence::RETRY_DUE, 111), Cause::PortUnreachable, 111, 0);
+    }
+
+    #[test]
+    fn an_icmp_error_that_ends_the_attempt_leaves_the_timer_armed() {
+        for (errno, cause) in [
+            (113, Cause::HostUnreachable),
+            (101, Cause::NetUnreachable),
+            (13, Cause::Denied),
+            (1, Cause::Denied),
+            (92, Cause::Other),
+        ] {
+            is(&end(evidence::RETRY_DUE, errno), cause, errno, 0);
+        }
+    }
+
+    #[test]
+    fn the_timer_gives_up_with_the_soft_error_for_its_own() {
+        is(&end(0, 110), Cause::Timeout, 110, 0);
+        // Whatever is armed.
+        is(&end(evidence::RETRY_DUE, 110), Cause::Timeout, 110, 0);
+        is(&Record { soft_error: 113, ..end(0, 113) }, Cause::Timeout, 113, 113);
+    }
+
+    #[test]
+    fn a_soft_error_that_was_read_is_the_answer() {
+        for (errno, cause) in [
+            (111, Cause::PortUnreachable),
+            (113, Cause::HostUnreachable),
+            (101, Cause::NetUnreachable),
+            (13, Cause::Denied),
+            (92, Cause::Other),
+        ] {
+            let mut read = end(evidence::RETRY_DUE, 0);
+            read.attempt.reported_soft_error = errno;
+            is(&read, cause, errno, errno);
+            // Still pending: the application has not looked.
+            is(&Record { soft_error: errno, ..read }, Cause::ClosedByApp, 0, errno);
+        }
+    }
+
+    #[test]
+    fn who_gave_up_shows_in_the_task_that_ended_it() {
+        is(&end(evidence::RETRY_DUE, 0), Cause::ClosedByApp, 0, 0);
+        let exiting = end(evidence::RETRY_DUE | evidence::EXITING, 0);
+        is(&Record { exit_code: 9, ..exiting }, Cause::Killed, 0, 0);
+        is(&Record { exit_code: 0x300, ..exiting }, Cause::ClosedByApp, 0, 0);
+        // Of a task that is not exiting, whatever stands there.
+        is(&Record { exit_code: 9, ..end(evidence::RETRY_DUE, 0) }, Cause::ClosedByApp, 0, 0);
+    }
+
+    #[test]
+    fn without_a_local_port_nothing_was_sent() {
+        is(&Record { local_port: 0, ..end(0, 0) }, Cause::NoLocalPort, 99, 0);
+    }
+
+    #[test]
+    fn what_connect_returned_before_a_syn_is_this_hosts_own() {
+        for (errno, cause) in [
+            (101, Cause::NoRoute),
+            (113, Cause::NoRoute),
+            (13, Cause::Denied),
+            (1, Cause::Denied),
+            (22, Cause::Other),
+        ] {
+            is(&end(evidence::BEFORE_SYN, errno), cause, errno, 0);
+        }
     }
 }

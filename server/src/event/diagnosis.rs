@@ -93,6 +93,11 @@ fn failed(event: &Event, failure: Failure) -> (String, String) {
             format!("This host has no route to {peer}: connect() failed at once with {error}."),
             format!("`ip route get {}`, in the same network namespace, says the same.", peer.ip()),
         ),
+        // connect() that fails by itself takes no time; only ICMPv6 says this of a SYN.
+        Cause::Denied if !duration.is_zero() => (
+            format!("A firewall on the way forbade the connection to {peer}, as it said by ICMP after {took}."),
+            "The rule is not on this host: ask who runs the peer's network.".into(),
+        ),
         Cause::Denied => (
             format!("A policy of this host forbade the connection to {peer}: {error}."),
             "Look at prohibit routes, at BPF programs on the cgroup (`bpftool cgroup tree`), and at the security \
@@ -251,11 +256,21 @@ mod tests {
                 101,
                 "This host has no route to 10.0.0.5:81: connect() failed at once with ENETUNREACH.",
             ),
-            (Cause::Denied, 1, "A policy of this host forbade the connection to 10.0.0.5:81: EPERM."),
+            (
+                Cause::Denied,
+                13,
+                "A firewall on the way forbade the connection to 10.0.0.5:81, as it said by ICMP after 0.3 ms.",
+            ),
             (Cause::Other, 22, "The connection to 10.0.0.5:81 failed with EINVAL after 0.3 ms."),
         ] {
             assert_eq!(summary(&event(failure(cause, errno))), expected, "{cause}");
         }
+    }
+
+    #[test]
+    fn what_this_host_forbids_takes_no_time() {
+        let denied = Event { duration: Duration::ZERO, ..event(failure(Cause::Denied, 1)) };
+        assert_eq!(summary(&denied), "A policy of this host forbade the connection to 10.0.0.5:81: EPERM.");
     }
 
     #[test]
