@@ -5,7 +5,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, ipproto, socket_with};
 
 use super::kernel::{self, Version};
-use super::{Netns, firewall, held};
+use super::{Netns, firewall, held, wiring};
 
 /// A feature that some kernels lack.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +51,9 @@ pub const VETH: Need = Need {
         Err(_) => Err(Errno::OPNOTSUPP),
     },
 };
+
+/// MPTCP's path manager, and `ip` to set it up with.
+pub const IP_MPTCP: Need = Need { name: "ip mptcp", since: None, probe: wiring::has_path_manager };
 
 /// nf_tables, and `nft` to use it with.
 pub const NFT: Need = Need { name: "nft", since: None, probe: firewall::is_there };

@@ -1,6 +1,6 @@
 //! Connections asked for in other ways than a plain connect().
 
-use std::io::IoSlice;
+use std::io::{IoSlice, Read};
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use socket2::{Domain, MsgHdr, Protocol, SockAddr, Socket, Type};
 
 use super::expect::{failure, only, only_with_starts, owned, tuple};
+use crate::harness::wiring::SECOND_PATH;
 use crate::harness::{Actor, Ended, Lab, Netns, Try, listen};
 
 super::scenarios!["unusual":
@@ -20,6 +21,7 @@ super::scenarios!["unusual":
     io_uring_connect_that_is_refused (needs IO_URING),
     io_uring_connect_to_a_silent_peer (needs IO_URING),
     socket_that_a_child_keeps_open,
+    subflow_that_the_kernel_opens_itself (needs IP_MPTCP),
 ];
 
 fn tcp_socket() -> Result<Socket> {
@@ -146,4 +148,36 @@ fn socket_that_a_child_keeps_open(lab: &Lab) -> Result<()> {
     end.within("/tcp/connect/duration_ms", 1490.0..=3900.0)?;
     tuple(&end, &tried, &peer.to_string())?;
     owned(&end, &tried, "shared", &netns)
+}
+
+/// A connect that no process asked for: MPTCP's path manager adds a second path from a worker of the kernel.
+/// (The other clients in the kernel, NFS, SMB, 9p, nbd and iSCSI among them, are modules of few machines.)
+fn subflow_that_the_kernel_opens_itself(lab: &Lab) -> Result<()> {
+    let netns = Netns::new()?;
+    netns.second_path()?;
+    let mut trace = lab.trace(&only_with_starts(&netns))?;
+    let _ends = netns.run("mptcp", || {
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP))?;
+        listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
+        listener.listen(1)?;
+        let client = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP))?;
+        client.connect(&listener.local_addr()?)?;
+        let (server, _) = listener.accept()?;
+        // The worker is called once data was acknowledged both ways.
+        for (from, to) in [(&client, &server), (&server, &client)] {
+            from.send(b"hello")?;
+            (&mut &*to).read_exact(&mut [0; 5])?;
+        }
+        Ok((listener, client, server))
+    })?;
+    for kind in ["connect.start", "connect.established"] {
+        trace.expect(kind)?.is("/process/comm", "mptcp")?;
+    }
+    trace.expect("connect.start")?;
+    let end = trace.expect("connect.established")?;
+    let worker = end.text("/process/comm")?;
+    ensure!(worker.starts_with("kworker/"), "{worker} is no worker of the kernel");
+    ensure!(end.list("/stack/user").unwrap_or_default().is_empty(), "{}", end.at("/stack/user"));
+    end.is("/network/local/address", SECOND_PATH)?.is("/process/user/id", 0)?;
+    Ok(())
 }
