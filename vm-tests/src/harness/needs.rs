@@ -32,13 +32,14 @@ pub const MPTCP: Need = Need {
 /// A process may watch the page faults of its own system calls.
 pub const USERFAULTFD: Need = Need { name: "userfaultfd", since: Some((4, 3)), probe: held::can_hold };
 
-/// io_uring with `IORING_OP_CONNECT`.
+/// io_uring whose waits can be given a time.
 pub const IO_URING: Need = Need {
     name: "io_uring",
-    since: Some((5, 5)),
-    probe: || {
-        let ring = io_uring::IoUring::new(1);
-        ring.map(drop).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+    since: Some((5, 11)),
+    probe: || match io_uring::IoUring::new(1) {
+        Ok(ring) if ring.params().is_feature_ext_arg() => Ok(()),
+        Ok(_) => Err(Errno::OPNOTSUPP),
+        Err(error) => Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
     },
 };
 
