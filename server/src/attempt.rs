@@ -3,13 +3,13 @@
 
 mod members;
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::event::{EventBody, EventName, Facts, UnixNano};
+use crate::event::{Endpoint, EventBody, EventName, Facts, UnixNano};
 use members::Members;
 
 /// Retransmit times held of one attempt; the kernel makes at most 127.
@@ -21,7 +21,39 @@ pub(crate) struct Head {
     pub(crate) time_unix_nano: UnixNano,
     pub(crate) event: EventName,
     pub(crate) attempt: Option<u64>,
+    pub(crate) network: Network,
+    #[serde(default)]
+    pub(crate) process: Process,
+    pub(crate) error: Option<ErrorType>,
     pub(crate) tcp: Tcp,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Network {
+    pub(crate) local: Endpoint,
+    pub(crate) peer: Endpoint,
+}
+
+/// Without `pid` where there is no caller: on the passive side.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Process {
+    pub(crate) pid: Option<u32>,
+    pub(crate) comm: String,
+    pub(crate) user: User,
+    pub(crate) cgroup: String,
+    pub(crate) netns: Option<u32>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct User {
+    pub(crate) id: Option<u32>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct ErrorType {
+    pub(crate) r#type: String,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -33,17 +65,38 @@ pub(crate) struct Tcp {
 pub(crate) struct Connect {
     pub(crate) start_unix_nano: UnixNano,
     pub(crate) duration_ms: f64,
+    pub(crate) syn_retransmits: u16,
+    #[serde(default)]
+    pub(crate) stale_peer: bool,
+    pub(crate) cause: Option<Cow<'static, str>>,
 }
 
 impl From<&EventBody> for Head {
     fn from(body: &EventBody) -> Self {
-        let connect = &body.facts.tcp.connect;
-        let (start_unix_nano, duration_ms) = (connect.start_unix_nano, connect.duration_ms);
+        let (facts, caller) = (&body.facts, body.facts.who.process.caller.as_ref());
+        let connect = &facts.tcp.connect;
         Self {
             time_unix_nano: body.time_unix_nano,
             event: body.event,
             attempt: body.attempt,
-            tcp: Tcp { connect: Connect { start_unix_nano, duration_ms } },
+            network: Network { local: facts.network.local, peer: facts.network.peer },
+            process: Process {
+                pid: caller.map(|caller| caller.pid),
+                comm: caller.map(|caller| caller.comm.clone()).unwrap_or_default(),
+                user: User { id: caller.map(|caller| caller.user.id) },
+                cgroup: caller.map(|caller| caller.cgroup.clone()).unwrap_or_default(),
+                netns: facts.who.process.netns,
+            },
+            error: facts.error.as_ref().map(|error| ErrorType { r#type: error.r#type.clone() }),
+            tcp: Tcp {
+                connect: Connect {
+                    start_unix_nano: connect.start_unix_nano,
+                    duration_ms: connect.duration_ms,
+                    syn_retransmits: connect.syn_retransmits,
+                    stale_peer: connect.stale_peer,
+                    cause: connect.cause.map(Cow::Borrowed),
+                },
+            },
         }
     }
 }
@@ -55,6 +108,16 @@ pub(crate) enum State {
     Pending,
     Established,
     Failed,
+}
+
+impl State {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Established => "established",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 /// What the events of one attempt add up to.
@@ -87,6 +150,19 @@ impl Attempt {
             newest: event,
         };
         attempt.advance();
+        attempt
+    }
+
+    /// As it stood after the event `last_seq`.
+    pub(crate) fn restore(
+        first_seq: u64,
+        last_seq: u64,
+        retransmits: Vec<UnixNano>,
+        head: Head,
+        newest: Arc<str>,
+    ) -> Self {
+        let mut attempt = Self::begin(head.attempt.unwrap_or_default(), first_seq, head, newest);
+        (attempt.last_seq, attempt.retransmits) = (last_seq, retransmits);
         attempt
     }
 
@@ -155,6 +231,21 @@ pub(crate) struct Shown<'a> {
     facts: Members<'a>,
 }
 
+/// An attempt of one event.
+#[cfg(test)]
+pub(crate) fn sample(event: &str, id: u64) -> Attempt {
+    let json = serde_json::json!({
+        "seq": id, "time_unix_nano": "1790000000500000000", "event": event, "attempt": id,
+        "network": {"local": {"address": "::1", "port": 4000}, "peer": {"address": "::1", "port": 22}},
+        "process": {"pid": 4, "comm": "nc"},
+        "tcp": {"connect": {
+            "start_unix_nano": "1790000000000000000", "duration_ms": 500.0, "syn_retransmits": 1, "cause": "timeout",
+        }},
+    });
+    let json = json.to_string();
+    Attempt::begin(id, id, serde_json::from_str(&json).unwrap(), json.into())
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -204,9 +295,9 @@ mod tests {
     #[test]
     fn an_event_without_what_folding_needs_is_refused_by_name() {
         let mut broken = event("connect.failed", 1);
-        broken["tcp"]["connect"].as_object_mut().unwrap().remove("duration_ms");
+        broken["network"].as_object_mut().unwrap().remove("peer");
         let error = serde_json::from_value::<Head>(broken).unwrap_err().to_string();
-        assert!(error.contains("duration_ms"), "{error}");
+        assert!(error.contains("peer"), "{error}");
         let error = serde_json::from_value::<Head>(event("connect.exploded", 1)).unwrap_err().to_string();
         assert!(error.contains("connect.exploded"), "{error}");
     }

@@ -31,16 +31,44 @@ pub(crate) struct ServeArgs {
     /// Address to listen on; loopback only. Port 0 takes any free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7117")]
     pub(crate) listen: SocketAddr,
-    /// Directory for what is kept between runs (the access token)
-    #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA_DIR)]
-    pub(crate) data_dir: PathBuf,
+    /// Directory for what is kept between runs: history and the access token [default: /var/lib/synscope for root,
+    /// else synscope in $XDG_STATE_HOME or ~/.local/state]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
     /// Traces that may run at once
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) max_traces: u16,
+    #[command(flatten)]
+    pub(crate) history: HistoryArgs,
 }
 
-/// Where the token is kept unless told otherwise.
-pub(crate) const DEFAULT_DATA_DIR: &str = "/var/lib/synscope";
+#[derive(Debug, Args)]
+#[command(next_help_heading = "History")]
+pub(crate) struct HistoryArgs {
+    /// Whether traces are kept between runs
+    #[arg(long = "history", value_name = "WHETHER", value_enum, default_value_t = Switch::On)]
+    pub(crate) keep: Switch,
+    /// Days after which what was told is removed
+    #[arg(long = "history-days", value_name = "N", default_value_t = 30)]
+    pub(crate) days: u32,
+    /// Mebibytes beyond which the oldest is removed
+    #[arg(long = "history-mib", value_name = "N", default_value_t = 2048)]
+    pub(crate) mib: u32,
+    /// Mebibytes of the file system that stay free: with less, nothing is written
+    #[arg(
+        long = "history-keep-free-mib",
+        value_name = "N",
+        default_value_t = 256,
+        overrides_with = "keep_free_mib"
+    )]
+    pub(crate) keep_free_mib: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Switch {
+    On,
+    Off,
+}
 
 /// Filters take several values, separated by commas; an attempt matches when every given filter has a value
 /// that fits.

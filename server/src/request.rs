@@ -30,6 +30,39 @@ pub(crate) struct TraceRequest {
     pub(crate) ttl_s: Option<u64>,
     #[schemars(range(min = 1, max = MAX_EVENTS))]
     pub(crate) max_events: Option<u64>,
+    /// Keeps everything in memory, and writes to history only what is around the first match.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) recorder: Option<RecorderRequest>,
+}
+
+/// The `recorder` of a request.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RecorderRequest {
+    /// Seconds before the match.
+    #[schemars(range(min = 1, max = MAX_RECORDED_S))]
+    pub(crate) before_s: u64,
+    /// Seconds after it.
+    #[schemars(range(max = MAX_RECORDED_S))]
+    pub(crate) after_s: u64,
+    /// Terms of the filter language.
+    pub(crate) filter: String,
+}
+
+impl RecorderRequest {
+    fn check(&self) -> Result<(), FieldError> {
+        if !(1..=MAX_RECORDED_S).contains(&self.before_s) {
+            return Err(wrong("recorder.before_s", "must be from 1 to 3600"));
+        }
+        if self.after_s > MAX_RECORDED_S {
+            return Err(wrong("recorder.after_s", "must be from 0 to 3600"));
+        }
+        if self.filter.trim().is_empty() {
+            return Err(wrong("recorder.filter", "says which attempt to wait for, as cause=timeout"));
+        }
+        let filter = self.filter.parse::<crate::filter::Filter>();
+        filter.map(drop).map_err(|error| wrong("recorder.filter", error.to_string()))
+    }
 }
 
 impl Default for TraceRequest {
@@ -43,6 +76,7 @@ impl Default for TraceRequest {
             drops: false,
             ttl_s: None,
             max_events: None,
+            recorder: None,
         }
     }
 }
@@ -95,6 +129,7 @@ const MAX_NAME: usize = 100;
 const MAX_SLOW_MS: u64 = 600_000;
 const MAX_TTL_S: u64 = 30 * 24 * 3600;
 const MAX_EVENTS: u64 = 10_000_000;
+const MAX_RECORDED_S: u64 = 3600;
 
 impl TraceRequest {
     /// Reads a request out of a JSON document. The first field that is not as it should be is the error.
@@ -137,6 +172,9 @@ impl TraceRequest {
         if self.max_events.is_some_and(|max| !(1..=MAX_EVENTS).contains(&max)) {
             return Err(wrong("max_events", "must be from 1 to 10000000"));
         }
+        if let Some(recorder) = &self.recorder {
+            recorder.check()?;
+        }
         self.filter.check()
     }
 
@@ -145,7 +183,8 @@ impl TraceRequest {
         Ok(Options {
             filter: self.filter.to_kernel()?,
             slow: Duration::from_millis(self.slow_ms),
-            starts: self.starts,
+            // A recorder has to know how an attempt began.
+            starts: self.starts || self.recorder.is_some(),
             stacks: self.stacks,
             drops: self.drops,
             ..Options::default()

@@ -82,7 +82,7 @@ async fn events(
 ) -> Result<Response, Problem> {
     let limit = limit(query.limit)?;
     let from = (query.after > 0).then(|| query.after.saturating_add(1));
-    let batch = trace.read(from, limit).map_err(|expired| Problem::expired(expired.first_seq))?;
+    let batch = trace.read(from, limit)?;
     let accepted = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or("");
     Ok(if accepted.contains(NDJSON) { lines(&batch) } else { document(&batch) })
 }
@@ -131,7 +131,7 @@ async fn attempts(Named(trace): Named, Params(query): Params<AttemptsQuery>) -> 
     let filter = query.filter.parse().map_err(|error| Problem::bad_filter(StatusCode::BAD_REQUEST, error))?;
     let limit = limit(query.limit)?;
     let (attempts, next_before) =
-        tokio::task::block_in_place(|| trace.attempts(&filter, query.before, limit));
+        tokio::task::block_in_place(|| trace.attempts(&filter, query.before, limit))?;
     let attempts: Vec<_> = attempts.iter().map(Attempt::to_json).collect();
     let next_before = next_before.map_or_else(|| "null".into(), |before| before.to_string());
     Ok(json(format!(r#"{{"attempts":[{}],"next_before":{next_before}}}"#, attempts.join(","))))

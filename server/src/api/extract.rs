@@ -57,7 +57,7 @@ impl FromRequestParts<Arc<App>> for Named {
         let Path(TracePath { id }) = Path::from_request_parts(parts, app)
             .await
             .map_err(|rejection| Problem::no_such_trace(&rejection.body_text()))?;
-        app.manager.get(&id).map(Self).ok_or_else(|| Problem::no_such_trace(&id))
+        app.manager.get(&id)?.map(Self).ok_or_else(|| Problem::no_such_trace(&id))
     }
 }
 

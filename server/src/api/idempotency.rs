@@ -20,7 +20,7 @@ use serde_json::Value;
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::problem::Problem;
-use crate::trace::Trace;
+use crate::{history::HistoryError, trace::Trace};
 
 /// Keys that are remembered; those not used for longest are forgotten first.
 const MAX_KEYS: NonZeroUsize = NonZeroUsize::new(256).unwrap();
@@ -62,17 +62,19 @@ impl Keys {
         &self,
         key: String,
         asked: &Value,
-        find: impl Fn(&str) -> Option<Arc<Trace>>,
+        find: impl Fn(&str) -> Result<Option<Arc<Trace>>, HistoryError>,
     ) -> Result<Known<'_>, Problem> {
         let mut hasher = DefaultHasher::new();
         asked.to_string().hash(&mut hasher);
         let asked = hasher.finish();
         let mut keys = self.0.lock().await;
-        match keys.get(&key).and_then(|made| Some((made.asked, find(&made.trace)?))) {
-            Some((before, trace)) if before == asked => Ok(Known::Trace(trace)),
-            Some(_) => Err(Problem::key_of_another_request()),
-            None => Ok(Known::Nothing(Slot { keys, key, asked })),
+        if let Some(made) = keys.get(&key)
+            && let Some(trace) = find(&made.trace)?
+        {
+            let is_same = made.asked == asked;
+            return if is_same { Ok(Known::Trace(trace)) } else { Err(Problem::key_of_another_request()) };
         }
+        Ok(Known::Nothing(Slot { keys, key, asked }))
     }
 }
 

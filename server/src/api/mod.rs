@@ -2,6 +2,7 @@
 
 mod conditional;
 mod events;
+mod exchange;
 mod extract;
 mod filter;
 mod guard;
@@ -54,6 +55,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .layer(middleware::from_fn(conditional::tag_documents))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT))
         .merge(stream::router())
+        .merge(exchange::router())
         .layer(middleware::from_fn_with_state(Arc::clone(app), guard::require_token));
     let api = Router::from(api);
     Router::new()

@@ -10,7 +10,7 @@ use aide::{
 };
 use schemars::generate::SchemaSettings;
 
-use super::{documents, stream};
+use super::{documents, exchange, stream};
 
 /// The document as JSON.
 pub(super) fn document() -> &'static str {
@@ -26,7 +26,7 @@ pub(super) fn document() -> &'static str {
         });
         // What the routes do is of no interest here: they only tell about themselves.
         let _ = ApiRouter::new()
-            .nest("/api/v1", documents().merge(stream::router()))
+            .nest("/api/v1", documents().merge(stream::router()).merge(exchange::router()))
             .finish_api_with(&mut api, describe);
         // Strings, numbers and maps with string keys always serialise.
         serde_json::to_string_pretty(&api).unwrap_or_default()

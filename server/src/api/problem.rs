@@ -14,8 +14,9 @@ use serde::Serialize;
 
 use crate::{
     filter::{FilterError, Span},
+    history::{HistoryError, ImportError, Status},
     request::FieldError,
-    trace::CreateError,
+    trace::{CreateError, ReadError},
 };
 
 const PROBLEM_JSON: &str = "application/problem+json";
@@ -133,9 +134,33 @@ impl Problem {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "urn:synscope:not-json", "Not JSON", detail, remedy)
     }
 
+    pub(crate) fn not_declared_as_ndjson() -> Self {
+        let (detail, remedy) =
+            ("the body is not declared as NDJSON", "send `Content-Type: application/x-ndjson`");
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "urn:synscope:not-ndjson", "Not NDJSON", detail, remedy)
+    }
+
+    pub(crate) fn unread_body(detail: &str) -> Self {
+        let remedy = "send the whole body, without long breaks";
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "urn:synscope:unread-body",
+            "The body did not come",
+            detail,
+            remedy,
+        )
+    }
+
+    /// Import needs a history to put the trace into.
+    pub(crate) fn nothing_is_kept(history: &Status) -> Self {
+        let unavailable = StatusCode::SERVICE_UNAVAILABLE;
+        let (detail, remedy) = (&history.detail, &history.remedy);
+        Self::new(unavailable, "urn:synscope:history", "History cannot be used", detail, remedy)
+    }
+
     pub(crate) fn too_large(limit: usize) -> Self {
         let detail = format!("the body is larger than {limit} bytes");
-        let remedy = "a trace request fits easily";
+        let remedy = "send less: see docs/reference.md for the limits";
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "urn:synscope:too-large", "Too large", detail, remedy)
     }
 
@@ -145,9 +170,44 @@ impl Problem {
     }
 
     pub(crate) fn expired(first_seq: u64) -> Self {
-        let detail = format!("events before {first_seq} have left the live ring");
+        let detail = format!("events before {first_seq} are not there any more");
         let remedy = format!("read on with after={}", first_seq - 1);
         Self::new(StatusCode::GONE, "urn:synscope:expired", "Expired", detail, remedy)
+    }
+}
+
+impl From<HistoryError> for Problem {
+    fn from(error: HistoryError) -> Self {
+        let remedy = "see `history` of GET /api/v1/capabilities, and the server's log";
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        Self::new(status, "urn:synscope:history", "History cannot be used", error.to_string(), remedy)
+    }
+}
+
+impl From<ImportError> for Problem {
+    fn from(error: ImportError) -> Self {
+        let detail = error.to_string();
+        match error {
+            ImportError::Line(_) => {
+                let remedy = "import what an export as ndjson gave: one event a line, in order of seq";
+                let status = StatusCode::UNPROCESSABLE_ENTITY;
+                Self::new(status, "urn:synscope:bad-line", "A line is not an event", detail, remedy)
+            }
+            ImportError::NotKept(_) => {
+                let remedy = "see `history` of GET /api/v1/capabilities";
+                let status = StatusCode::SERVICE_UNAVAILABLE;
+                Self::new(status, "urn:synscope:history", "History cannot be used", detail, remedy)
+            }
+        }
+    }
+}
+
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Expired(expired) => Self::expired(expired.first_seq),
+            ReadError::History(error) => error.into(),
+        }
     }
 }
 

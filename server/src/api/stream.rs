@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     event::UnixNano,
-    trace::{CountersJson, EndReason, Expired, Trace},
+    trace::{CountersJson, EndReason, Expired, ReadError, Trace},
 };
 
 pub(super) fn router() -> ApiRouter<Arc<App>> {
@@ -154,10 +154,16 @@ impl Reader {
                     let events = batch.events.join(",");
                     self.text(format!(r#"{{"type":"events","events":[{events}]}}"#)).await?;
                 }
-                Err(Expired { first_seq }) => {
+                Err(ReadError::Expired(Expired { first_seq })) => {
                     let from = self.cursor + 1;
                     self.cursor = first_seq - 1;
                     self.gap(from, "ring").await?;
+                }
+                Err(ReadError::History(error)) => {
+                    tracing::error!(trace = self.trace.id, "a reader is told of a gap: {error}");
+                    let from = self.cursor + 1;
+                    self.cursor = next_seq - 1;
+                    self.gap(from, "history").await?;
                 }
             }
         }
@@ -198,7 +204,8 @@ impl Reader {
     async fn finish(&mut self, reason: EndReason) -> Result<(), Gone> {
         self.tell_counters(self.trace.counters()).await?;
         self.control(&Control::End { reason }).await?;
-        if reason == EndReason::Shutdown {
+        // A trace that an earlier run's shutdown ended is not of this one.
+        if self.app.shutdown.is_cancelled() {
             self.close(close_code::AWAY, "the server is shutting down").await
         } else {
             self.close(close_code::NORMAL, "the trace ended").await

@@ -5,10 +5,13 @@ use std::sync::Arc;
 use aide::axum::{ApiRouter, routing::get_with};
 use axum::{
     Json,
+    extract::State,
     http::header,
     response::{IntoResponse as _, Response},
     routing::get,
 };
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::{
     App,
@@ -16,7 +19,10 @@ use super::{
     openapi,
     problem::Problem,
 };
-use crate::commands::doctor::{Report, report};
+use crate::{
+    commands::doctor::{Report, report},
+    history::Status,
+};
 
 pub(super) fn router() -> ApiRouter<Arc<App>> {
     ApiRouter::new()
@@ -27,9 +33,20 @@ pub(super) fn router() -> ApiRouter<Arc<App>> {
         .route("/openapi.json", get(description))
 }
 
-async fn capabilities(_: Params<Nothing>) -> Result<Json<Report>, Problem> {
+#[derive(JsonSchema, Serialize)]
+struct Capabilities {
+    #[serde(flatten)]
+    report: Report,
+    history: Status,
+}
+
+async fn capabilities(
+    State(app): State<Arc<App>>,
+    _: Params<Nothing>,
+) -> Result<Json<Capabilities>, Problem> {
     // Loads the programs once to see that it works: some milliseconds.
-    Ok(Json(tokio::task::block_in_place(report)))
+    let report = tokio::task::block_in_place(report);
+    Ok(Json(Capabilities { report, history: app.manager.history().status() }))
 }
 
 async fn description(_: Params<Nothing>) -> Response {

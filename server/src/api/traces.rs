@@ -149,7 +149,7 @@ struct TraceList {
 }
 
 async fn list(State(app): State<Arc<App>>, _: Params<Nothing>) -> Result<Json<TraceList>, Problem> {
-    Ok(Json(TraceList { traces: app.manager.list().iter().map(|trace| trace.to_json()).collect() }))
+    Ok(Json(TraceList { traces: app.manager.list()?.iter().map(|trace| trace.to_json()).collect() }))
 }
 
 async fn show(Named(trace): Named, _: Params<Nothing>) -> Result<Json<TraceJson>, Problem> {
@@ -167,6 +167,6 @@ async fn delete(
     _: Params<Nothing>,
 ) -> Result<StatusCode, Problem> {
     // Somebody else may have deleted it in the meantime.
-    let is_deleted = app.manager.delete(&trace.id).await;
+    let is_deleted = app.manager.delete(&trace.id).await?;
     is_deleted.then_some(StatusCode::NO_CONTENT).ok_or_else(|| Problem::no_such_trace(&trace.id))
 }

@@ -1,10 +1,10 @@
 //! `synscope serve`: the dashboard and the HTTP API.
 
 use std::{
-    fs,
+    env, fs,
     io::{self, IsTerminal as _},
     os::unix::fs::DirBuilderExt as _,
-    path::Path,
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
     time::Duration,
@@ -21,7 +21,8 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     Failure,
     api::{self, App, Keys},
-    cli::{DEFAULT_DATA_DIR, ServeArgs},
+    cli::{HistoryArgs, ServeArgs, Switch},
+    history::{History, Limits},
     token::{Token, random_hex},
     trace::Manager,
 };
@@ -38,13 +39,15 @@ pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
                       this host does, and speaks no TLS";
         return Err(Failure::new(problem, remedy));
     }
-    let token = token(&args.data_dir)?;
+    let (data_dir, chosen) = data_dir(args.data_dir.as_deref());
+    let token = token(&data_dir, chosen)?;
     let (interrupt, terminate) = signals()?;
     let listener = listen(&args).await?;
     let address =
         listener.local_addr().map_err(|error| Failure::new(error.to_string(), "try another --listen"))?;
+    let history = Arc::new(history(&data_dir, &args.history));
     let app = Arc::new(App {
-        manager: Manager::new(args.max_traces.into()),
+        manager: Manager::new(args.max_traces.into(), history),
         token,
         address,
         epoch: random_hex(8)
@@ -67,14 +70,40 @@ pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
 
 fn log_to_stderr() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let colour =
-        io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let colour = io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour).with_writer(io::stderr).init();
 }
 
-/// The token of the environment, or the one in the data directory.
-fn token(data_dir: &Path) -> Result<Token, Failure> {
-    if let Ok(chosen) = std::env::var("SYNSCOPE_TOKEN") {
+/// The directory that was asked for, or the one that is usual for this user; and whether it was asked for.
+fn data_dir(asked: Option<&Path>) -> (PathBuf, bool) {
+    if let Some(asked) = asked {
+        return (asked.to_owned(), true);
+    }
+    if rustix::process::geteuid().is_root() {
+        return (PathBuf::from("/var/lib/synscope"), false);
+    }
+    // The XDG base directory specification: a path that is not absolute counts as none.
+    let absolute = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let state = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")));
+    (state.unwrap_or_else(|| PathBuf::from("/var/lib")).join("synscope"), false)
+}
+
+fn history(data_dir: &Path, args: &HistoryArgs) -> History {
+    if args.keep == Switch::Off {
+        return History::off();
+    }
+    let limits = Limits {
+        max_age: Duration::from_hours(24 * u64::from(args.days)),
+        max_bytes: u64::from(args.mib) << 20,
+        keep_free: u64::from(args.keep_free_mib) << 20,
+    };
+    History::open(data_dir, limits)
+}
+
+/// The token of the environment, or the one in the data directory. One that cannot be kept is a failure where the
+/// directory was asked for.
+fn token(data_dir: &Path, chosen: bool) -> Result<Token, Failure> {
+    if let Ok(chosen) = env::var("SYNSCOPE_TOKEN") {
         return Token::chosen(chosen).map_err(|problem| {
             Failure::new(format!("SYNSCOPE_TOKEN: {problem}"), "choose another, or unset it")
         });
@@ -86,13 +115,14 @@ fn token(data_dir: &Path) -> Result<Token, Failure> {
         .and_then(|()| Token::kept_in(data_dir));
     match kept {
         Ok(token) => Ok(token),
-        Err(error) if data_dir == Path::new(DEFAULT_DATA_DIR) => {
-            tracing::warn!("{DEFAULT_DATA_DIR}: {error}; nothing is kept between runs (choose a --data-dir)");
+        Err(error) if !chosen => {
+            tracing::warn!("{}: {error}; the token is for this run only", data_dir.display());
             Token::random().map_err(|error| Failure::new(error.to_string(), "the system gives no randomness"))
         }
         Err(error) => {
             let problem = format!("data directory {}: {error}", data_dir.display());
-            Err(Failure::new(problem, "choose a --data-dir that this user may write to"))
+            let remedy = "choose a --data-dir that this user may write to, or set SYNSCOPE_TOKEN";
+            Err(Failure::new(problem, remedy))
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Whether an attempt is meant.
 
-use std::{cmp::Ordering, net::IpAddr, time::Duration};
+use std::{cmp::Ordering, net::IpAddr};
 
 use serde_json::Value as Json;
 
@@ -72,8 +72,7 @@ fn fits(field: Field, op: Op, fact: Fact<'_>, value: &Value, now: UnixNano) -> b
         }
         (Fact::Address(address), Value::Network(network)) => network.contains(&address),
         (Fact::Flag(flag), Value::Flag(value)) => flag == *value,
-        (Fact::Time(time), Value::Ago(ago)) => is_beyond(field, time, before(now, *ago)),
-        (Fact::Time(time), Value::At(value)) => is_beyond(field, time, *value),
+        (Fact::Time(time), value) => value.moment(now).is_some_and(|limit| is_beyond(field, time, limit)),
         _ => false,
     }
 }
@@ -88,8 +87,15 @@ fn compares(op: Op, order: Ordering) -> bool {
     }
 }
 
-fn before(now: UnixNano, ago: Duration) -> u64 {
-    now.0.saturating_sub(u64::try_from(ago.as_nanos()).unwrap_or(u64::MAX))
+impl Value {
+    /// The moment that it stands for, in nanoseconds since 1970.
+    pub(crate) fn moment(&self, now: UnixNano) -> Option<u64> {
+        match self {
+            Self::Ago(ago) => Some(now.0.saturating_sub(u64::try_from(ago.as_nanos()).unwrap_or(u64::MAX))),
+            Self::At(at) => Some(*at),
+            _ => None,
+        }
+    }
 }
 
 /// `since` looks to the one side, `until` to the other.

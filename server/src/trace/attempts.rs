@@ -12,8 +12,9 @@ const MAX_ATTEMPTS: usize = 20_000;
 /// Bytes of JSON held with them, whichever limit is met first.
 const MAX_BYTES: usize = 64 << 20;
 
+/// Attempts by the order in which they appeared.
 #[derive(Default)]
-pub(super) struct Attempts {
+pub(crate) struct Attempts {
     /// By the sequence number of the attempt's first event, so that the order is that of appearance.
     by_first_seq: BTreeMap<u64, Attempt>,
     /// From an attempt that is still pending to its first sequence number.
@@ -22,9 +23,10 @@ pub(super) struct Attempts {
 }
 
 impl Attempts {
-    /// Takes one more event of an attempt in. Events of no attempt are the passive side's, and pass.
-    pub(super) fn fold(&mut self, seq: u64, head: Head, event: Arc<str>) {
-        let Some(id) = head.attempt else { return };
+    /// Takes one more event of an attempt in, and returns where the attempt began. Events of no attempt are the
+    /// passive side's, and pass.
+    pub(crate) fn fold(&mut self, seq: u64, head: Head, event: Arc<str>) -> Option<u64> {
+        let id = head.attempt?;
         let first_seq = *self.pending.entry(id).or_insert(seq);
         self.bytes += event.len();
         let known = self.by_first_seq.get_mut(&first_seq);
@@ -41,6 +43,16 @@ impl Attempts {
         if !is_pending {
             self.pending.remove(&id);
         }
+        Some(first_seq)
+    }
+
+    /// The attempt that began with this event, and where that was.
+    pub(crate) fn get(&self, first_seq: u64) -> Option<(u64, Attempt)> {
+        self.by_first_seq.get(&first_seq).map(|attempt| (first_seq, attempt.clone()))
+    }
+
+    /// Lets go of what is too much.
+    pub(crate) fn trim(&mut self) {
         while self.by_first_seq.len() > MAX_ATTEMPTS || self.bytes > MAX_BYTES {
             self.drop_oldest();
         }
@@ -53,12 +65,14 @@ impl Attempts {
         }
     }
 
-    /// Newest first, those that began before the event `before`; and the cursor that continues.
-    pub(super) fn page(&self, before: Option<u64>, limit: usize) -> (Vec<Attempt>, Option<u64>) {
+    /// Newest first, those that began before the event `before`.
+    pub(crate) fn page(&self, before: Option<u64>, limit: usize) -> Vec<Attempt> {
         let older = self.by_first_seq.range(..before.unwrap_or(u64::MAX)).rev();
-        let page: Vec<_> = older.take(limit).map(|(_, attempt)| attempt.clone()).collect();
-        let next = page.last().map(|last| last.first_seq);
-        let more = next.is_some_and(|next| self.by_first_seq.range(..next).next().is_some());
-        (page, next.filter(|_| more))
+        older.take(limit).map(|(_, attempt)| attempt.clone()).collect()
+    }
+
+    /// Those that were told of since this event.
+    pub(crate) fn told_since(&self, seq: u64) -> Vec<Attempt> {
+        self.by_first_seq.values().filter(|attempt| attempt.last_seq >= seq).cloned().collect()
     }
 }

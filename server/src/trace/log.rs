@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::SeqRange;
-use crate::event::EventBody;
+use crate::{event::EventBody, history::Line};
 
 /// Events held. The oldest leave first; a reader that still wanted them is told of the gap.
 pub(crate) const MAX_EVENTS: usize = 65_536;
@@ -17,7 +17,7 @@ pub(crate) const MAX_BYTES: usize = 64 << 20;
 pub(super) struct Log {
     first_seq: u64,
     bytes: usize,
-    events: VecDeque<Arc<str>>,
+    events: VecDeque<Line>,
     /// Where events are serialised: it has grown to the size that they have.
     buffer: Vec<u8>,
 }
@@ -48,8 +48,9 @@ pub(crate) struct Numbered<'a> {
 }
 
 impl Log {
-    pub(super) fn new() -> Self {
-        Self { first_seq: 1, bytes: 0, events: VecDeque::new(), buffer: Vec::new() }
+    /// An empty one, whose first event will have this number.
+    pub(super) fn starting_at(first_seq: u64) -> Self {
+        Self { first_seq, bytes: 0, events: VecDeque::new(), buffer: Vec::new() }
     }
 
     pub(super) fn range(&self) -> SeqRange {
@@ -61,7 +62,7 @@ impl Log {
         let seq = self.range().next_seq;
         let json = self.serialise(&Numbered { seq, body });
         self.bytes += json.len();
-        self.events.push_back(Arc::clone(&json));
+        self.events.push_back(Line { seq, time: body.time_unix_nano.0, json: Arc::clone(&json) });
         while self.events.len() > MAX_EVENTS || self.bytes > MAX_BYTES {
             self.drop_oldest();
         }
@@ -77,21 +78,26 @@ impl Log {
 
     fn drop_oldest(&mut self) {
         if let Some(oldest) = self.events.pop_front() {
-            self.bytes -= oldest.len();
+            self.bytes -= oldest.json.len();
             self.first_seq += 1;
         }
     }
 
-    /// Events from the number `from` on, or from the oldest one still held.
-    pub(super) fn read(&self, from: Option<u64>, limit: usize) -> Result<Batch, Expired> {
+    /// Events from the number `from` on.
+    pub(super) fn read(&self, from: u64, limit: usize) -> Result<Batch, Expired> {
         let SeqRange { first_seq, next_seq } = self.range();
-        let from = from.unwrap_or(first_seq);
         if from < first_seq {
             return Err(Expired { first_seq });
         }
         let skip = usize::try_from(from - first_seq).unwrap_or(usize::MAX);
-        let events: Vec<_> = self.events.iter().skip(skip).take(limit).cloned().collect();
+        let events: Vec<_> =
+            self.events.iter().skip(skip).take(limit).map(|line| Arc::clone(&line.json)).collect();
         let next_after = (from - 1).min(next_seq - 1) + events.len() as u64;
         Ok(Batch { events, next_after, first_seq })
+    }
+
+    /// The events from the first one on that is of this time, in nanoseconds since 1970, or of a later one.
+    pub(super) fn since(&self, time: u64) -> Vec<Line> {
+        self.events.iter().skip_while(|line| line.time < time).cloned().collect()
     }
 }

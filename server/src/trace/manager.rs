@@ -9,6 +9,7 @@ use synscope_tracer::{Kernel, Tracer};
 
 use super::{EndReason, Trace, lock, worker};
 use crate::{
+    history::{History, HistoryError, Kept},
     request::{FieldError, TraceRequest},
     token::random_hex,
 };
@@ -20,7 +21,8 @@ pub(crate) struct Manager {
     /// What the kernel is like, or why nothing can be traced on it. Found out once.
     kernel: Result<Kernel, Arc<synscope_tracer::Error>>,
     max_running: usize,
-    /// Oldest first.
+    history: Arc<History>,
+    /// Those that run, and those that are not in history as a whole. Oldest first.
     traces: Mutex<Vec<Arc<Trace>>>,
 }
 
@@ -40,9 +42,9 @@ pub(crate) enum CreateError {
 }
 
 impl Manager {
-    pub(crate) fn new(max_running: usize) -> Self {
+    pub(crate) fn new(max_running: usize, history: Arc<History>) -> Self {
         let kernel = Kernel::of_this_host().map_err(Arc::new);
-        Self { kernel, max_running, traces: Mutex::default() }
+        Self { kernel, max_running, history, traces: Mutex::default() }
     }
 
     /// Why nothing can be traced here, if so.
@@ -53,6 +55,14 @@ impl Manager {
     /// Starts a trace. When it returns, its probes are attached. Loading blocks for some milliseconds.
     pub(crate) fn create(&self, request: TraceRequest) -> Result<Arc<Trace>, CreateError> {
         let options = request.options()?;
+        if request.recorder.is_some() && self.history.record().is_none() {
+            let detail = self.history.status().detail;
+            return Err(FieldError {
+                field: "recorder".into(),
+                problem: format!("needs a history: {detail}"),
+            }
+            .into());
+        }
         let kernel = self.kernel.as_ref().map_err(|error| CreateError::Kernel(Arc::clone(error)))?;
         // Held while loading, so that the limit is never exceeded by two requests at once.
         let mut traces = lock(&self.traces);
@@ -62,7 +72,8 @@ impl Manager {
         }
         let (probes, counters) =
             Tracer::start(kernel, &options).map_err(|error| CreateError::Kernel(Arc::new(error)))?;
-        let trace = Trace::new(random_hex(6)?, request, counters);
+        let trace = Trace::new(random_hex(6)?, request, counters, self.history.record());
+        self.history.follow(&trace);
         worker::start(&trace, probes, kernel.clone())?;
         traces.push(Arc::clone(&trace));
         forget_oldest_ended(&mut traces);
@@ -70,32 +81,51 @@ impl Manager {
         Ok(trace)
     }
 
-    /// Newest first.
-    pub(crate) fn list(&self) -> Vec<Arc<Trace>> {
-        lock(&self.traces).iter().rev().cloned().collect()
+    /// How history is.
+    pub(crate) fn history(&self) -> &Arc<History> {
+        &self.history
     }
 
-    pub(crate) fn get(&self, id: &str) -> Option<Arc<Trace>> {
-        lock(&self.traces).iter().find(|trace| trace.id == id).cloned()
+    /// Newest first.
+    pub(crate) fn list(&self) -> Result<Vec<Arc<Trace>>, HistoryError> {
+        let mut traces = lock(&self.traces).clone();
+        let kept = self.history.list()?;
+        let unknown = |kept: &Kept| !traces.iter().any(|trace| trace.id == kept.id);
+        let kept: Vec<_> = kept.into_iter().filter(unknown).collect();
+        traces.extend(kept.into_iter().map(|kept| Trace::kept(kept, &self.history)));
+        traces.sort_by_key(|trace| std::cmp::Reverse(trace.created.0));
+        Ok(traces)
+    }
+
+    pub(crate) fn get(&self, id: &str) -> Result<Option<Arc<Trace>>, HistoryError> {
+        if let Some(trace) = lock(&self.traces).iter().find(|trace| trace.id == id) {
+            return Ok(Some(Arc::clone(trace)));
+        }
+        Ok(self.history.get(id)?.map(|kept| Trace::kept(kept, &self.history)))
     }
 
     /// Stops a trace and forgets it and its events.
-    pub(crate) async fn delete(&self, id: &str) -> bool {
-        let Some(trace) = self.get(id) else { return false };
+    pub(crate) async fn delete(&self, id: &str) -> Result<bool, HistoryError> {
+        let Some(trace) = self.get(id)? else { return Ok(false) };
         trace.stop(EndReason::Requested).await;
+        if let Some(record) = trace.record() {
+            self.history.delete(record.key).await?;
+        }
         lock(&self.traces).retain(|trace| trace.id != id);
         tracing::info!(trace = id, "deleted");
-        true
+        Ok(true)
     }
 
-    /// Stops every trace.
+    /// Stops every trace, and writes history to its end.
     pub(crate) async fn stop_all(&self) {
-        for trace in self.list() {
+        let traces = lock(&self.traces).clone();
+        for trace in &traces {
             trace.ask_to_stop(EndReason::Shutdown);
         }
-        for trace in self.list() {
+        for trace in &traces {
             trace.stop(EndReason::Shutdown).await;
         }
+        self.history.close().await;
     }
 }
 

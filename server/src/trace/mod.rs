@@ -1,34 +1,48 @@
 //! Traces: each has its own programs in the kernel, its own live ring, and readers with their own cursors.
 
 mod attempts;
+mod counters;
 mod log;
 mod manager;
+mod reading;
+mod recorder;
 mod worker;
 
+use std::collections::BTreeMap;
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicU64, Ordering},
 };
+use std::time::Duration;
 
 use schemars::JsonSchema;
-use serde::Serialize;
-use synscope_tracer::{CounterReader, Counters};
+use serde::{Deserialize, Serialize};
+use synscope_tracer::CounterReader;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use log::{Batch, Expired, Numbered};
 pub(crate) use manager::{CreateError, Manager};
 
-use crate::{attempt::Attempt, event::UnixNano, filter::Filter, request::TraceRequest};
-use attempts::Attempts;
+use crate::{
+    attempt::{Attempt, Head},
+    event::{EventBody, UnixNano},
+    history::{History, Kept, Line, Record},
+    request::TraceRequest,
+};
+pub(crate) use attempts::Attempts;
+pub(crate) use counters::CountersJson;
+use counters::Figures;
 use log::Log;
+pub(crate) use reading::ReadError;
+use recorder::Recorder;
 
 /// One trace, shared by its worker, its readers and the API.
 pub(crate) struct Trace {
     pub(crate) id: String,
     request: TraceRequest,
     created: UnixNano,
-    counters: Mutex<Figures>,
+    figures: Mutex<Figures>,
     lost_queue: AtomicU64,
     /// Hook invocations that the kernel skipped, because the processor was in the program already.
     missed: AtomicU64,
@@ -36,6 +50,8 @@ pub(crate) struct Trace {
     unasked: AtomicU64,
     /// Entries of the attempt map that were swept out because their end was never seen.
     evicted: AtomicU64,
+    /// Where its events are kept.
+    record: Option<Record>,
     state: Mutex<State>,
     /// Changes whenever there is something new to read; readers wait on it.
     progress: watch::Sender<Progress>,
@@ -44,28 +60,12 @@ pub(crate) struct Trace {
     stopping: CancellationToken,
 }
 
-/// The programs' own counters.
-enum Figures {
-    /// In the kernel, as long as the trace runs.
-    Live(CounterReader),
-    /// As they were at the end; nothing of the trace is in the kernel any more.
-    Last(Counters),
-}
-
-impl Figures {
-    fn read(&self) -> Counters {
-        match self {
-            // The map is there while we hold it; reading it cannot fail but for a lack of memory.
-            Self::Live(reader) => reader.read().unwrap_or_default(),
-            Self::Last(counters) => *counters,
-        }
-    }
-}
-
 /// What grows while a trace runs.
 struct State {
     log: Log,
     attempts: Attempts,
+    /// Decides what is kept, where not everything is.
+    recorder: Option<Recorder>,
     /// When and why it ended.
     ended: Option<(UnixNano, EndReason)>,
 }
@@ -80,7 +80,7 @@ pub(crate) struct Progress {
 }
 
 /// Why a trace ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum EndReason {
     /// Somebody asked for it.
@@ -93,6 +93,23 @@ pub(crate) enum EndReason {
     Shutdown,
     /// Reading from the kernel failed.
     Error,
+    /// The server died while it ran.
+    Interrupted,
+    /// It came from a file, as a whole.
+    Imported,
+    /// Its recorder has recorded.
+    Recorded,
+}
+
+/// What history keeps of a trace besides its events.
+pub(crate) struct Row<'a> {
+    pub(crate) id: &'a str,
+    /// As long as it has not ended.
+    pub(crate) state: &'static str,
+    pub(crate) created: UnixNano,
+    pub(crate) ended: Option<(UnixNano, EndReason)>,
+    pub(crate) request: &'a TraceRequest,
+    pub(crate) counters: CountersJson,
 }
 
 /// A trace as the API shows it.
@@ -104,6 +121,9 @@ pub(crate) struct TraceJson {
     end_reason: Option<EndReason>,
     created_unix_nano: UnixNano,
     ended_unix_nano: Option<UnixNano>,
+    /// When the recorder met its first match.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    matched_unix_nano: Option<UnixNano>,
     #[serde(flatten)]
     request: TraceRequest,
     events: SeqRange,
@@ -116,64 +136,158 @@ pub(crate) struct SeqRange {
     pub(crate) next_seq: u64,
 }
 
-/// The accounting of a trace: after a flush, produced = delivered + everything lost.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub(crate) struct CountersJson {
-    produced: u64,
-    delivered: u64,
-    lost: LostJson,
-    /// Events told without asking netlink around them, because too many failed in the same second.
-    unasked: u64,
-    attempts: AttemptCountsJson,
-    connect_duration_log2_us: Vec<u64>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-struct LostJson {
-    ringbuf: u64,
-    queue: u64,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-struct AttemptCountsJson {
-    started: u64,
-    established: u64,
-    failed: u64,
-    quiet: u64,
-    untracked: u64,
-    replaced: u64,
-    evicted: u64,
-    missed: u64,
-    faults: u64,
-}
-
-/// Attempts that a query looks at before it lets go of the lock.
-const QUERY_PART: usize = 256;
+/// Events handed to history at once.
+const PIECE: usize = 1_000;
 
 /// A poisoned lock means that a thread panicked with it; what it guards is counters and rings, which every
 /// panic leaves whole, so reading on is right.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Trace {
-    fn new(id: String, request: TraceRequest, counters: CounterReader) -> Arc<Self> {
-        let state = State { log: Log::new(), attempts: Attempts::default(), ended: None };
-        let progress = Progress { next_seq: state.log.range().next_seq, ended: None };
-        Arc::new(Self {
+    fn new(id: String, request: TraceRequest, counters: CounterReader, record: Option<Record>) -> Arc<Self> {
+        Arc::new(Self::begin(id, request, Figures::Live(counters), record, 1))
+    }
+
+    fn begin(
+        id: String,
+        request: TraceRequest,
+        figures: Figures,
+        record: Option<Record>,
+        next_seq: u64,
+    ) -> Self {
+        let recorder = request.recorder.as_ref().and_then(Recorder::new);
+        let log = Log::starting_at(next_seq);
+        let state = State { log, attempts: Attempts::default(), recorder, ended: None };
+        Self {
             id,
             request,
             created: UnixNano::now(),
-            counters: Mutex::new(Figures::Live(counters)),
+            figures: Mutex::new(figures),
             lost_queue: AtomicU64::new(0),
             missed: AtomicU64::new(0),
             evicted: AtomicU64::new(0),
             unasked: AtomicU64::new(0),
+            record,
             state: Mutex::new(state),
-            progress: watch::Sender::new(progress),
+            progress: watch::Sender::new(Progress { next_seq, ended: None }),
             end_reason: Mutex::new(None),
             stopping: CancellationToken::new(),
-        })
+        }
+    }
+
+    /// One that is in history only.
+    fn kept(kept: Kept, history: &Arc<History>) -> Arc<Self> {
+        let Kept { key, id, created, ended, end_reason, request, counters, first_seq, next_seq } = kept;
+        let record = Record::new(Arc::clone(history), key, first_seq);
+        let figures = Figures::Kept(Box::new(counters));
+        let trace = Self { created, ..Self::begin(id, request, figures, Some(record), next_seq) };
+        lock(&trace.state).ended = Some((ended, end_reason));
+        trace.progress.send_modify(|progress| progress.ended = Some(end_reason));
+        Arc::new(trace)
+    }
+
+    /// One that is read from a file, straight into history.
+    pub(crate) fn importing(id: String, name: Option<String>, record: Record) -> Arc<Self> {
+        let request = TraceRequest { name, ..TraceRequest::default() };
+        Arc::new(Self::begin(id, request, Figures::Kept(Box::default()), Some(record), 1))
+    }
+
+    /// The file has come to its end, with so many events.
+    pub(crate) fn imported(&self, events: u64, next_seq: u64) {
+        *lock(&self.figures) = Figures::Kept(Box::new(CountersJson::imported(events)));
+        lock(&self.state).log = Log::starting_at(next_seq);
+        self.end_at(UnixNano::now(), EndReason::Imported);
+    }
+
+    /// Numbers events, keeps them in memory, and hands them to history. Returns the number that comes next.
+    fn tell(&self, bodies: &[EventBody]) -> u64 {
+        let (mut lines, mut touched) = (Vec::new(), BTreeMap::new());
+        let kept;
+        let next_seq = {
+            let mut state = lock(&self.state);
+            for body in bodies {
+                let (seq, json) = state.log.append(body);
+                let first_seq = state.attempts.fold(seq, Head::from(body), Arc::clone(&json));
+                if self.record.is_some() {
+                    lines.push(Line { seq, time: body.time_unix_nano.0, json });
+                    touched.extend(first_seq.and_then(|first| state.attempts.get(first)));
+                }
+            }
+            let touched = touched.into_values().collect();
+            let State { log, attempts, recorder, .. } = &mut *state;
+            kept = match recorder {
+                Some(recorder) => recorder.choose(log, attempts, lines, touched),
+                None => (lines, touched),
+            };
+            attempts.trim();
+            log.range().next_seq
+        };
+        self.keep(kept);
+        next_seq
+    }
+
+    /// Hands events to history. At a recorder's match they may be more than its queue takes at once, and the
+    /// thread that describes events can wait.
+    fn keep(&self, (mut lines, mut attempts): (Vec<Line>, Vec<Attempt>)) {
+        let Some(record) = &self.record else { return };
+        while lines.len() > PIECE {
+            let piece: Vec<_> = lines.drain(..PIECE).collect();
+            let last_seq = piece.last().map_or(0, |line| line.seq);
+            let (whole, rest) =
+                attempts.into_iter().partition(|attempt: &Attempt| attempt.last_seq <= last_seq);
+            attempts = rest;
+            record.keep(piece, whole);
+            while record.is_busy() {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        if !lines.is_empty() {
+            record.keep(lines, attempts);
+        }
+    }
+
+    /// Whether a recorder has recorded what it was to record.
+    fn is_recorded(&self) -> bool {
+        lock(&self.state).recorder.as_ref().is_some_and(|recorder| recorder.is_done(UnixNano::now()))
+    }
+
+    /// Nothing more will be told.
+    fn end_at(&self, time: UnixNano, reason: EndReason) {
+        lock(&self.state).ended = Some((time, reason));
+        // Before anybody who waits for the end may close history.
+        if let Some(record) = &self.record {
+            record.end();
+        }
+        self.progress.send_modify(|progress| progress.ended = Some(reason));
+    }
+
+    pub(crate) fn record(&self) -> Option<&Record> {
+        self.record.as_ref()
+    }
+
+    /// All of it is in history: what is there need not stay in memory.
+    pub(crate) fn settle(&self) {
+        if self.record.as_ref().is_some_and(|record| record.lost() == 0) {
+            let mut state = lock(&self.state);
+            state.log = Log::starting_at(state.log.range().next_seq);
+            state.attempts = Attempts::default();
+        }
+    }
+
+    /// As history keeps it.
+    pub(crate) fn row(&self) -> Row<'_> {
+        let ended = lock(&self.state).ended;
+        let state = if matches!(*lock(&self.figures), Figures::Kept(_)) { "importing" } else { "running" };
+        Row {
+            id: &self.id,
+            state,
+            created: self.created,
+            ended,
+            request: &self.request,
+            counters: self.counters(),
+        }
     }
 
     /// Asks it to stop and waits until its programs are unloaded and all they told is readable. The first
@@ -191,8 +305,7 @@ impl Trace {
 
     /// Takes the last figures out of the kernel, so that nothing of the trace stays there.
     fn unload_counters(&self) {
-        let mut counters = lock(&self.counters);
-        *counters = Figures::Last(counters.read());
+        lock(&self.figures).unload();
     }
 
     pub(crate) fn is_running(&self) -> bool {
@@ -204,88 +317,43 @@ impl Trace {
         self.progress.subscribe()
     }
 
-    /// Sequence numbers that can be read now.
-    pub(crate) fn range(&self) -> SeqRange {
-        lock(&self.state).log.range()
-    }
-
-    /// Up to `limit` events from the number `from` on, or from the oldest one held; an error when that one
-    /// has left the ring.
-    pub(crate) fn read(&self, from: Option<u64>, limit: usize) -> Result<Batch, Expired> {
-        lock(&self.state).log.read(from, limit)
-    }
-
-    /// Up to `limit` attempts, newest first, that the filter means and that began before the event `before`; and
-    /// the `before` that continues. Looks into JSON, and may take some tenths of a second.
-    pub(crate) fn attempts(
-        &self,
-        filter: &Filter,
-        mut before: Option<u64>,
-        limit: usize,
-    ) -> (Vec<Attempt>, Option<u64>) {
-        let now = UnixNano::now();
-        let mut meant = Vec::new();
-        loop {
-            // In parts, so that the trace itself never waits for a long query.
-            let (part, next) = lock(&self.state).attempts.page(before, QUERY_PART);
-            let fits =
-                |attempt: &Attempt| filter.terms.is_empty() || filter.matches(&attempt.to_facts(), now);
-            meant.extend(part.into_iter().filter(fits).take(limit + 1 - meant.len()));
-            before = next;
-            if meant.len() > limit {
-                meant.truncate(limit);
-                let last = meant.last().map(|last: &Attempt| last.first_seq);
-                return (meant, last);
-            }
-            if before.is_none() {
-                return (meant, None);
-            }
-        }
-    }
-
     pub(crate) fn counters(&self) -> CountersJson {
-        let kernel = lock(&self.counters).read();
-        let delivered = self.range().next_seq - 1;
-        let Counters { produced, lost_ringbuf, started, established, failed, quiet, .. } = kernel;
-        let used = kernel.durations.iter().rposition(|&count| count > 0).map_or(0, |last| last + 1);
-        CountersJson {
-            produced,
-            delivered,
-            lost: LostJson { ringbuf: lost_ringbuf, queue: self.lost_queue.load(Ordering::Relaxed) },
-            attempts: AttemptCountsJson {
-                started,
-                established,
-                failed,
-                quiet,
-                untracked: kernel.untracked,
-                replaced: kernel.replaced,
-                evicted: self.evicted.load(Ordering::Relaxed),
-                missed: self.missed.load(Ordering::Relaxed),
-                faults: kernel.faults,
-            },
-            unasked: self.unasked.load(Ordering::Relaxed),
-            connect_duration_log2_us: kernel.durations[..used].to_vec(),
-        }
+        let mut counters = match &*lock(&self.figures) {
+            Figures::Kept(whole) => return CountersJson::clone(whole),
+            figures => figures.read(),
+        };
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        counters.delivered = lock(&self.state).log.range().next_seq - 1;
+        counters.lost.queue = count(&self.lost_queue);
+        counters.lost.history = self.record.as_ref().map_or(0, Record::lost);
+        counters.attempts.evicted = count(&self.evicted);
+        counters.attempts.missed = count(&self.missed);
+        counters.unasked = count(&self.unasked);
+        counters
     }
 
     pub(crate) fn to_json(&self) -> TraceJson {
-        let (events, ended) = {
+        let (ended, matched) = {
             let state = lock(&self.state);
-            (state.log.range(), state.ended)
+            (state.ended, state.recorder.as_ref().and_then(Recorder::matched))
         };
+        let is_armed = self.request.recorder.is_some() && matched.is_none();
         TraceJson {
             id: self.id.clone(),
             name: self.request.name.clone(),
             state: match ended {
+                None if is_armed => "armed",
                 None => "running",
                 Some((_, EndReason::Error)) => "failed",
+                Some((_, EndReason::Interrupted)) => "interrupted",
                 Some(_) => "stopped",
             },
             end_reason: ended.map(|(_, reason)| reason),
             created_unix_nano: self.created,
             ended_unix_nano: ended.map(|(time, _)| time),
+            matched_unix_nano: matched,
             request: TraceRequest { name: None, ..self.request.clone() },
-            events,
+            events: self.range(),
             counters: self.counters(),
         }
     }

@@ -16,10 +16,7 @@ use tokio::{
 };
 
 use super::{EndReason, Progress, Trace, lock};
-use crate::{
-    attempt::Head,
-    event::{Describer, UnixNano, look},
-};
+use crate::event::{Describer, UnixNano, look};
 
 /// Events taken from the ring buffer at once.
 const BATCH: usize = 512;
@@ -40,13 +37,13 @@ const SWEEP_EVERY: u64 = 600;
 /// Starts the trace's two halves.
 pub(super) fn start(trace: &Arc<Trace>, tracer: Tracer, kernel: Kernel) -> io::Result<()> {
     let (queue, queued) = mpsc::channel(QUEUE);
-    let describing = Arc::clone(trace);
+    let ending = Ending(Arc::clone(trace));
     let runtime = Handle::current();
     let processes = Arc::new(Processes::new());
     let looking = Arc::clone(&processes);
     thread::Builder::new()
         .name("synscope-events".into())
-        .spawn(move || describe_all(&describing, Describer::new(kernel, processes), &runtime, queued))?;
+        .spawn(move || describe_all(&ending.0, Describer::new(kernel, processes), &runtime, queued))?;
     tokio::spawn(read_all(Arc::clone(trace), tracer, looking, queue));
     Ok(())
 }
@@ -70,6 +67,9 @@ async fn read_all(
             _ = tick.tick() => {
                 ticks += 1;
                 account(&trace, &mut tracer, ticks.is_multiple_of(SWEEP_EVERY));
+                if trace.is_recorded() {
+                    trace.ask_to_stop(EndReason::Recorded);
+                }
                 // A record that was held up on its way is late for the look that it did not ask for itself.
                 tracer.drain(&mut events, BATCH);
                 Ok(())
@@ -122,7 +122,7 @@ async fn drain(trace: &Trace, tracer: &mut Tracer, queue: &mpsc::Sender<Event>) 
             }
         }
         // Done once the counters have stood still for a moment.
-        let now = Some(lock(&trace.counters).read().produced);
+        let now = Some(lock(&trace.figures).read().produced);
         if now == produced || tokio::time::Instant::now() > deadline {
             return;
         }
@@ -155,7 +155,6 @@ fn describe_all(
     runtime: &Handle,
     mut queued: mpsc::Receiver<Event>,
 ) {
-    let _ending = Ending(trace);
     let mut left = trace.request.max_events.unwrap_or(u64::MAX);
     loop {
         // The timer belongs to the runtime, so it is made within.
@@ -177,14 +176,7 @@ fn describe_all(
         left -= bodies.len() as u64;
         // What was produced beyond the limit is not told, and still accounted for.
         trace.lost_queue.fetch_add(beyond, Ordering::Relaxed);
-        let next_seq = {
-            let mut state = lock(&trace.state);
-            for body in bodies {
-                let (seq, json) = state.log.append(&body);
-                state.attempts.fold(seq, Head::from(&body), json);
-            }
-            state.log.range().next_seq
-        };
+        let next_seq = trace.tell(&bodies);
         trace.progress.send_replace(Progress { next_seq, ended: None });
         if left == 0 {
             trace.ask_to_stop(EndReason::MaxEvents);
@@ -193,13 +185,12 @@ fn describe_all(
 }
 
 /// Says that the trace has ended, whatever ends the thread: nobody may wait for it in vain.
-struct Ending<'a>(&'a Trace);
+struct Ending(Arc<Trace>);
 
-impl Drop for Ending<'_> {
+impl Drop for Ending {
     fn drop(&mut self) {
         self.0.unload_counters();
         let reason = lock(&self.0.end_reason).unwrap_or(EndReason::Error);
-        lock(&self.0.state).ended = Some((UnixNano::now(), reason));
-        self.0.progress.send_modify(|progress| progress.ended = Some(reason));
+        self.0.end_at(UnixNano::now(), reason);
     }
 }

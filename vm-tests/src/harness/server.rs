@@ -32,13 +32,26 @@ impl Server {
 
     /// As [`Server::start`], after `change` had its way with the command.
     pub fn start_with(binary: &Path, change: impl FnOnce(&mut Command)) -> Result<Self> {
-        let directory = tempfile::Builder::new().prefix("synscope-test-").tempdir()?;
-        // The server may be started as another user.
-        fs::set_permissions(directory.path(), Permissions::from_mode(0o777))?;
+        let directory = scratch()?;
+        let data = directory.path().join("data");
+        Self::start_for(directory, binary, &data, change)
+    }
+
+    /// As [`Server::start_with`], with a data directory that is there already, or outlives the server.
+    pub fn start_in(data: &Path, binary: &Path, change: impl FnOnce(&mut Command)) -> Result<Self> {
+        Self::start_for(scratch()?, binary, data, change)
+    }
+
+    fn start_for(
+        directory: TempDir,
+        binary: &Path,
+        data: &Path,
+        change: impl FnOnce(&mut Command),
+    ) -> Result<Self> {
         let mut command = Command::new(binary);
         command
-            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
-            .arg(directory.path().join("data"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--history-keep-free-mib", "0", "--data-dir"])
+            .arg(data)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(File::create(log_path(&directory))?);
@@ -95,6 +108,14 @@ impl Drop for Server {
     fn drop(&mut self) {
         stop_for_good(&mut self.process);
     }
+}
+
+/// A directory for the log of one run, and for its data.
+fn scratch() -> Result<TempDir> {
+    let directory = tempfile::Builder::new().prefix("synscope-test-").tempdir()?;
+    // The server may be started as another user.
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o777))?;
+    Ok(directory)
 }
 
 fn log_path(directory: &TempDir) -> PathBuf {

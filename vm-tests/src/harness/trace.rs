@@ -11,28 +11,34 @@ use super::{Api, Frame, Json, Server, Stream};
 /// How long a scenario waits for one event. The slowest is a kernel's timeout of some seconds.
 const EVENT_LIMIT: Duration = Duration::from_secs(20);
 
-/// A trace with an open WebSocket. Dropping it deletes the trace.
+/// A trace with an open WebSocket. Dropping it deletes the trace, unless it was left.
 pub struct Trace {
     api: Api,
     id: String,
     stream: Stream,
     pending: Vec<Json>,
     told: Vec<Json>,
+    left: bool,
 }
 
 impl Trace {
     /// Creates a trace; its probes are attached when this returns.
     pub fn start(server: &Server, request: &Value) -> Result<Self> {
+        Self::start_in_state(server, request, "running")
+    }
+
+    /// As [`Trace::start`], of a trace that does not just run.
+    pub fn start_in_state(server: &Server, request: &Value, state: &str) -> Result<Self> {
         let api = server.api().clone();
         let reply = api.post("/api/v1/traces", request)?;
         let created = reply.expect(201)?;
-        created.is("/state", "running")?;
+        created.is("/state", state)?;
         let id = created.text("/id")?.to_owned();
         let path = format!("/api/v1/traces/{id}");
         ensure!(reply.location == path, "Location should be {path}, is {:?}", reply.location);
         let mut stream = Stream::open(&api, &format!("{path}/stream"))?;
         stream.expect("hello", Instant::now() + EVENT_LIMIT)?;
-        Ok(Self { api, id, stream, pending: Vec::new(), told: Vec::new() })
+        Ok(Self { api, id, stream, pending: Vec::new(), told: Vec::new(), left: false })
     }
 
     /// The trace's path with `rest` behind it.
@@ -118,6 +124,11 @@ impl Trace {
         self.api.send("POST", &self.path("/stop"), &[], None)?.expect(200)
     }
 
+    /// Lets it be, for scenarios about what becomes of it.
+    pub fn leave(mut self) {
+        self.left = true;
+    }
+
     /// The WebSocket, for scenarios about the stream itself.
     pub fn stream(&mut self) -> &mut Stream {
         &mut self.stream
@@ -126,6 +137,9 @@ impl Trace {
 
 impl Drop for Trace {
     fn drop(&mut self) {
+        if self.left {
+            return;
+        }
         // The server may be gone on purpose, or the trace deleted.
         let _ = self.api.delete(&self.path(""));
     }

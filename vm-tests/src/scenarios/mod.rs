@@ -11,6 +11,7 @@ mod expect;
 mod filters;
 mod gave_up;
 mod healthy;
+mod history;
 mod icmp;
 mod language;
 mod lifecycle;
@@ -75,6 +76,7 @@ pub fn all() -> Vec<Scenario> {
         oracle::LIST,
         owner::LIST,
         lifecycle::LIST,
+        history::LIST,
         gave_up::LIST,
         stale::LIST,
         crowd::LIST,

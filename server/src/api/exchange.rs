@@ -1,0 +1,122 @@
+//! Traces as files: export and import. Neither is done at once, so neither has the time limit of other calls.
+
+use std::{sync::Arc, time::Duration};
+
+use aide::axum::{
+    ApiRouter,
+    routing::{get_with, post_with},
+};
+use axum::{
+    Json,
+    body::Body,
+    extract::{Request, State},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+use futures_util::StreamExt as _;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use tokio::time::timeout;
+
+use super::{
+    App,
+    extract::{Named, Params},
+    problem::Problem,
+};
+use crate::{
+    export::Format,
+    history::{Import, ImportError},
+    request::TraceRequest,
+    token::random_hex,
+    trace::{CreateError, Trace, TraceJson},
+};
+
+pub(super) fn router() -> ApiRouter<Arc<App>> {
+    ApiRouter::new()
+        .api_route(
+            "/traces/{id}/export",
+            get_with(export, |call| call.id("export").summary("The whole trace as a file")),
+        )
+        .api_route(
+            "/traces/import",
+            post_with(import, |call| {
+                call.id("import")
+                    .summary("A trace from NDJSON, as an export gives it")
+                    .response::<201, Json<TraceJson>>()
+            }),
+        )
+}
+
+/// The largest file that import takes.
+const MAX_FILE: usize = 256 << 20;
+/// A client that sends nothing of its file for so long is gone.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[derive(Deserialize, JsonSchema)]
+#[schemars(inline)]
+#[serde(deny_unknown_fields)]
+struct ExportQuery {
+    #[serde(default)]
+    format: Format,
+}
+
+async fn export(
+    Named(trace): Named,
+    Params(ExportQuery { format }): Params<ExportQuery>,
+) -> Result<Response, Problem> {
+    let (media_type, ending) = format.media_type();
+    let name = format!("attachment; filename=\"synscope-{}.{ending}\"", trace.id);
+    let headers = [(header::CONTENT_TYPE, media_type.to_owned()), (header::CONTENT_DISPOSITION, name)];
+    Ok((headers, Body::from_stream(format.pieces(trace))).into_response())
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[schemars(inline)]
+#[serde(deny_unknown_fields)]
+struct ImportQuery {
+    /// Shown to people.
+    name: Option<String>,
+}
+
+async fn import(
+    State(app): State<Arc<App>>,
+    Params(ImportQuery { name }): Params<ImportQuery>,
+    request: Request,
+) -> Result<Response, Problem> {
+    TraceRequest { name: name.clone(), ..TraceRequest::default() }.check()?;
+    if !is_declared_as_ndjson(request.headers()) {
+        return Err(Problem::not_declared_as_ndjson());
+    }
+    let id = random_hex(6).map_err(CreateError::Io)?;
+    let history = app.manager.history();
+    let import =
+        Import::begin(history, id, name).ok_or_else(|| Problem::nothing_is_kept(&history.status()))?;
+    let trace = read(import, request.into_body()).await?;
+    let location = format!("/api/v1/traces/{}", trace.id);
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(trace.to_json())).into_response())
+}
+
+async fn read(mut import: Import, body: Body) -> Result<Arc<Trace>, Problem> {
+    let mut body = body.into_data_stream();
+    let mut size = 0;
+    loop {
+        let bytes = match timeout(PATIENCE, body.next()).await {
+            Ok(Some(Ok(bytes))) => bytes,
+            Ok(None) => break,
+            Ok(Some(Err(error))) => return Err(Problem::unread_body(&error.to_string())),
+            Err(_) => return Err(Problem::unread_body("nothing came for 30 seconds")),
+        };
+        size += bytes.len();
+        if size > MAX_FILE {
+            return Err(Problem::too_large(MAX_FILE));
+        }
+        import.take(&bytes).await.map_err(ImportError::from)?;
+    }
+    Ok(import.finish().await?)
+}
+
+fn is_declared_as_ndjson(headers: &HeaderMap) -> bool {
+    let declared = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let essence = declared.split(';').next().unwrap_or("").trim();
+    essence.eq_ignore_ascii_case("application/x-ndjson")
+}

@@ -1,0 +1,236 @@
+//! Reading: short queries on connections of their own, so that nothing that is read slowly holds the writer up.
+
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    path::{Path, PathBuf},
+    sync::{Arc, Condvar, Mutex},
+};
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, named_params};
+
+use super::{
+    HistoryError,
+    conditions::Conditions,
+    schema::{MAX_SEQ, row_id, seq_of},
+};
+use crate::{
+    attempt::Attempt,
+    event::UnixNano,
+    filter::Filter,
+    request::TraceRequest,
+    trace::{CountersJson, EndReason, lock},
+};
+
+/// Connections that read at once; who comes later waits.
+const MAX_READERS: usize = 4;
+/// Kibibytes of pages that each of them holds.
+const READER_CACHE: i64 = 1024;
+/// Traces listed. There may be more when very many are short.
+const MAX_LISTED: u32 = 1000;
+
+/// Connections that read.
+pub(super) struct Readers {
+    file: Option<PathBuf>,
+    idle: Mutex<Pool>,
+    returned: Condvar,
+}
+
+#[derive(Default)]
+struct Pool {
+    idle: Vec<Connection>,
+    open: usize,
+}
+
+impl Readers {
+    pub(super) fn none() -> Self {
+        Self { file: None, idle: Mutex::default(), returned: Condvar::new() }
+    }
+
+    pub(super) fn of(file: &Path) -> Self {
+        Self { file: Some(file.to_owned()), ..Self::none() }
+    }
+
+    /// Runs a query. Blocks: for as long as it takes, and until a connection is free.
+    pub(super) fn with<T>(
+        &self,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, HistoryError> {
+        let Some(file) = &self.file else {
+            return Err(HistoryError::Unavailable("nothing is kept".into()));
+        };
+        blocking(|| {
+            let connection = self.take(file)?;
+            let answer = query(&connection);
+            let mut pool = lock(&self.idle);
+            // A connection that met an error may be one to a file that is no longer there.
+            if answer.is_ok() {
+                pool.idle.push(connection);
+            } else {
+                pool.open -= 1;
+            }
+            drop(pool);
+            self.returned.notify_one();
+            Ok(answer?)
+        })
+    }
+
+    fn take(&self, file: &Path) -> rusqlite::Result<Connection> {
+        let mut pool = lock(&self.idle);
+        loop {
+            if let Some(connection) = pool.idle.pop() {
+                return Ok(connection);
+            }
+            if pool.open < MAX_READERS {
+                let connection = open(file)?;
+                pool.open += 1;
+                return Ok(connection);
+            }
+            pool = self.returned.wait(pool).unwrap_or_else(std::sync::PoisonError::into_inner);
+        }
+    }
+
+    /// Forgets connections to a file that was replaced.
+    pub(super) fn clear(&self) {
+        let mut pool = lock(&self.idle);
+        pool.open -= pool.idle.len();
+        pool.idle.clear();
+    }
+}
+
+/// Tells the runtime that this thread is busy for a while, where there is one.
+fn blocking<T>(work: impl FnOnce() -> T) -> T {
+    use tokio::runtime::{Handle, RuntimeFlavor};
+    let many = Handle::try_current().is_ok_and(|it| it.runtime_flavor() == RuntimeFlavor::MultiThread);
+    if many { tokio::task::block_in_place(work) } else { work() }
+}
+
+fn open(file: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    connection.pragma_update(None, "query_only", true)?;
+    connection.pragma_update(None, "cache_size", -READER_CACHE)?;
+    Ok(connection)
+}
+
+/// A trace as history has it.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) key: i64,
+    pub(crate) id: String,
+    pub(crate) created: UnixNano,
+    pub(crate) ended: UnixNano,
+    pub(crate) end_reason: EndReason,
+    pub(crate) request: TraceRequest,
+    pub(crate) counters: CountersJson,
+    /// The oldest event, and the one that would be next; equal when there is none.
+    pub(crate) first_seq: u64,
+    pub(crate) next_seq: u64,
+}
+
+const TRACES: &str =
+    "SELECT key, id, created_ns, coalesce(ended_ns, touched_ns), end_reason, request, counters,
+    (SELECT min(id) FROM events WHERE id BETWEEN key << 40 AND (key << 40) + :max),
+    (SELECT max(id) FROM events WHERE id BETWEEN key << 40 AND (key << 40) + :max)
+    FROM traces WHERE state IN ('running', 'ended')";
+
+/// The traces, newest first.
+pub(super) fn list(connection: &Connection) -> rusqlite::Result<Vec<Kept>> {
+    let query = format!("{TRACES} ORDER BY key DESC LIMIT {MAX_LISTED}");
+    let mut statement = connection.prepare_cached(&query)?;
+    statement.query_map(named_params! {":max": MAX_SEQ}, kept)?.collect()
+}
+
+/// The trace of this id.
+pub(super) fn get(connection: &Connection, id: &str) -> rusqlite::Result<Option<Kept>> {
+    let mut statement = connection.prepare_cached(&format!("{TRACES} AND id = :id"))?;
+    statement.query_row(named_params! {":max": MAX_SEQ, ":id": id}, kept).optional()
+}
+
+fn kept(row: &Row<'_>) -> rusqlite::Result<Kept> {
+    let counters: CountersJson = json(row, 6)?;
+    let seq = |column| row.get::<_, Option<i64>>(column).map(|id| id.map(seq_of));
+    // What was delivered and lost to history has a number too.
+    let next_seq = seq(8)?.map_or(0, |last| last + 1).max(counters.delivered + 1);
+    Ok(Kept {
+        key: row.get(0)?,
+        id: row.get(1)?,
+        created: nanos(row.get(2)?),
+        ended: nanos(row.get(3)?),
+        end_reason: row
+            .get::<_, Option<String>>(4)?
+            .and_then(|reason| serde_json::from_value(reason.into()).ok())
+            .unwrap_or(EndReason::Interrupted),
+        request: json(row, 5)?,
+        counters,
+        first_seq: seq(7)?.unwrap_or(next_seq),
+        next_seq,
+    })
+}
+
+fn nanos(value: i64) -> UnixNano {
+    UnixNano(value.cast_unsigned())
+}
+
+fn json<T: serde::de::DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
+    let text = row.get_ref(column)?.as_str()?;
+    serde_json::from_str(text).map_err(|error| {
+        let text = rusqlite::types::Type::Text;
+        rusqlite::Error::FromSqlConversionFailure(column, text, error.into())
+    })
+}
+
+/// The greatest key that was ever used, of traces that are still being removed too.
+pub(super) fn last_key(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("SELECT coalesce(max(key), 0) FROM traces", [], |row| row.get(0))
+}
+
+/// Events from the number `from` on, or from the first one after it that is there, in order.
+pub(super) fn events(
+    connection: &Connection,
+    key: i64,
+    from: u64,
+    limit: usize,
+) -> rusqlite::Result<Vec<(u64, Arc<str>)>> {
+    let mut statement = connection
+        .prepare_cached("SELECT id, json FROM events WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?3")?;
+    let rows = statement.query_map((row_id(key, from), row_id(key, MAX_SEQ), limit), |row| {
+        Ok((seq_of(row.get(0)?), row.get_ref(1)?.as_str()?.into()))
+    })?;
+    rows.collect()
+}
+
+/// Attempts that began before the event `before` and of which what the database can check of the filter holds,
+/// newest first.
+pub(super) fn attempts(
+    connection: &Connection,
+    key: i64,
+    filter: &Filter,
+    now: UnixNano,
+    before: Option<u64>,
+    limit: usize,
+) -> rusqlite::Result<Vec<Attempt>> {
+    let last = before.map_or(MAX_SEQ, |before| before.saturating_sub(1));
+    let Conditions { text, mut values } = Conditions::of(filter, now);
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT attempts.id, last_seq, retransmit_ns, json
+         FROM attempts JOIN events ON events.id = (attempts.id & ~{MAX_SEQ}) | last_seq
+         WHERE TRUE{text} AND attempts.id BETWEEN ? AND ? ORDER BY attempts.id DESC LIMIT ?"
+    ))?;
+    values.extend([row_id(key, 0).into(), row_id(key, last).into()]);
+    values.push(i64::try_from(limit).unwrap_or(i64::MAX).into());
+    statement.query_map(rusqlite::params_from_iter(values), attempt)?.collect()
+}
+
+fn attempt(row: &Row<'_>) -> rusqlite::Result<Attempt> {
+    let first_seq = seq_of(row.get(0)?);
+    let last_seq: u64 = row.get(1)?;
+    Ok(Attempt::restore(first_seq, last_seq, json(row, 2)?, json(row, 3)?, row.get_ref(3)?.as_str()?.into()))
+}
+
+/// As an attempt's peer is stored: in 16 bytes, so that networks are ranges.
+pub(super) fn address_bytes(address: IpAddr) -> [u8; 16] {
+    let address: Ipv6Addr = match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped(),
+        IpAddr::V6(address) => address,
+    };
+    address.octets()
+}

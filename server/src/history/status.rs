@@ -1,0 +1,56 @@
+//! How history is, for people.
+
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// As `/api/v1/capabilities` shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub(crate) struct Status {
+    pub(crate) state: HistoryState,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    directory: Option<PathBuf>,
+    /// What is wrong, and what to do about it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) detail: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) remedy: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum HistoryState {
+    /// Traces are kept.
+    Recording,
+    /// Nothing is written for now; what was kept is readable.
+    Paused,
+    /// The directory cannot be used: traces live as long as the server.
+    Memory,
+    /// Nobody wants it.
+    Off,
+}
+
+impl Status {
+    pub(super) fn off() -> Self {
+        let (detail, remedy) = ("started with --history off", "start it without --history off");
+        Self { state: HistoryState::Off, directory: None, detail: detail.into(), remedy: remedy.into() }
+    }
+
+    pub(super) fn memory(detail: String, remedy: String) -> Self {
+        Self { state: HistoryState::Memory, directory: None, detail, remedy }
+    }
+
+    pub(super) fn recording(directory: &Path) -> Self {
+        let directory = Some(directory.to_owned());
+        Self { state: HistoryState::Recording, directory, detail: String::new(), remedy: String::new() }
+    }
+
+    pub(super) fn pause(&mut self, detail: String, remedy: &str) {
+        (self.state, self.detail, self.remedy) = (HistoryState::Paused, detail, remedy.into());
+    }
+
+    pub(super) fn resume(&mut self) {
+        (self.state, self.detail, self.remedy) = (HistoryState::Recording, String::new(), String::new());
+    }
+}

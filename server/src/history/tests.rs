@@ -1,0 +1,146 @@
+//! The database by itself: older files, what leaves, what queries find.
+
+use std::{fmt::Write as _, sync::Arc, time::Duration};
+
+use rusqlite::Connection;
+
+use super::{
+    queue::{Batch, Line, Message, queue},
+    reads, retention, schema, writer,
+};
+use crate::{attempt::sample, event::UnixNano, filter::Filter, history::Limits};
+
+fn database() -> Connection {
+    let mut connection = Connection::open_in_memory().unwrap();
+    schema::migrate(&mut connection).unwrap();
+    connection
+}
+
+/// Attempts of one event each, with the sequence numbers 1 to `count`.
+fn fill(connection: &mut Connection, key: i64, state: &str, count: u64, time: u64) {
+    let transaction = connection.transaction().unwrap();
+    transaction
+        .execute(
+            "INSERT INTO traces VALUES (?1, ?2, ?3, ?4, ?4, ?4, 'requested', '{}', '{}')",
+            (key, format!("trace-{key}"), state, time.cast_signed()),
+        )
+        .unwrap();
+    let attempts: Vec<_> = (1..=count).map(|seq| sample("connect.failed", seq)).collect();
+    let events =
+        attempts.iter().map(|it| Line { seq: it.first_seq, time, json: Arc::clone(&it.newest) }).collect();
+    writer::keep(&transaction, &Batch { key, events, attempts }).unwrap();
+    transaction.commit().unwrap();
+}
+
+fn attempts(connection: &Connection, key: i64, filter: &str, before: Option<u64>) -> Vec<u64> {
+    let filter: Filter = filter.parse().unwrap();
+    let found = reads::attempts(connection, key, &filter, UnixNano::now(), before, 3).unwrap();
+    found.iter().map(|attempt| attempt.first_seq).collect()
+}
+
+fn seqs(connection: &Connection, key: i64) -> Vec<u64> {
+    reads::events(connection, key, 1, 10_000).unwrap().iter().map(|(seq, _)| *seq).collect()
+}
+
+#[test]
+fn a_file_of_the_first_version_is_brought_to_the_newest() {
+    let mut connection = Connection::open_in_memory().unwrap();
+    connection.execute_batch(include_str!("schema/1-filled.sql")).unwrap();
+    schema::migrate(&mut connection).unwrap();
+    let version: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+    assert_eq!(version, 2);
+    let kept = reads::list(&connection).unwrap();
+    assert_eq!((kept.len(), kept[0].id.as_str(), kept[0].next_seq), (1, "0123456789ab", 3));
+    assert_eq!(seqs(&connection, 1), [1, 2]);
+    assert_eq!(attempts(&connection, 1, "cause=timeout peer=203.0.113.0/24 port=22", None), [1]);
+    let mut plan = String::new();
+    let mut statement = connection
+        .prepare("EXPLAIN QUERY PLAN SELECT id FROM attempts WHERE cause = 'x' AND peer = x'00'")
+        .unwrap();
+    let rows = statement.query_map([], |row| row.get::<_, String>(3)).unwrap();
+    rows.for_each(|row| write!(plan, "{}", row.unwrap()).unwrap());
+    assert!(plan.contains("attempts_by_cause"), "{plan}");
+}
+
+#[test]
+fn a_file_of_a_newer_version_is_left_alone() {
+    let mut connection = database();
+    connection.pragma_update(None, "user_version", 99).unwrap();
+    let refused = schema::migrate(&mut connection).unwrap_err().to_string();
+    assert!(refused.contains("newer Synscope"), "{refused}");
+}
+
+#[test]
+fn attempts_are_found_page_by_page_by_what_they_are() {
+    let mut connection = database();
+    fill(&mut connection, 1, "ended", 5, 1);
+    fill(&mut connection, 2, "ended", 2, 1);
+    assert_eq!(attempts(&connection, 1, "", None), [5, 4, 3]);
+    assert_eq!(attempts(&connection, 1, "", Some(3)), [2, 1]);
+    for meant in
+        ["peer=::1", "peer=::/64", "port=20-25", "cause=timeout", "comm=nc", "pid=4,5", "outcome=failed"]
+    {
+        assert_eq!(attempts(&connection, 2, meant, None), [2, 1], "{meant}");
+    }
+    for not_meant in
+        ["peer=::2", "peer=10.0.0.0/8", "port=23", "cause=refused", "comm=n", "pid=5", "since=-1s"]
+    {
+        assert_eq!(attempts(&connection, 2, not_meant, None), [0; 0], "{not_meant}");
+    }
+}
+
+fn limits(max_age: Duration, max_bytes: u64) -> Limits {
+    Limits { max_age, max_bytes, keep_free: 0 }
+}
+
+fn remove_all(connection: &mut Connection, limits: &Limits) {
+    while retention::remove_piece(connection, limits).unwrap() {}
+}
+
+#[test]
+fn what_is_too_old_leaves_with_its_trace() {
+    let mut connection = database();
+    let now = UnixNano::now().0;
+    fill(&mut connection, 1, "ended", 3000, now - 100_000_000_000);
+    fill(&mut connection, 2, "running", 3, now - 100_000_000_000);
+    fill(&mut connection, 3, "ended", 3, now);
+    remove_all(&mut connection, &limits(Duration::from_secs(50), u64::MAX));
+    let left: Vec<_> = reads::list(&connection).unwrap().iter().map(|kept| kept.key).collect();
+    assert_eq!(left, [3, 2]);
+    assert_eq!(
+        (seqs(&connection, 1).len(), seqs(&connection, 2).len(), seqs(&connection, 3).len()),
+        (0, 0, 3)
+    );
+    assert_eq!(attempts(&connection, 1, "", None), [0; 0]);
+}
+
+#[test]
+fn too_much_leaves_from_the_oldest_on() {
+    let mut connection = database();
+    fill(&mut connection, 1, "ended", 2500, 1);
+    fill(&mut connection, 2, "running", 2500, 1);
+    let before = retention::used_bytes(&connection).unwrap();
+    remove_all(&mut connection, &limits(Duration::MAX, before * 3 / 10));
+    assert!(retention::used_bytes(&connection).unwrap() <= before * 3 / 10);
+    assert!(seqs(&connection, 1).is_empty());
+    let left = seqs(&connection, 2);
+    assert_eq!(left.last(), Some(&2500), "the newest has to stay");
+    assert!(left.len() < 2500);
+    assert_eq!(attempts(&connection, 2, "", None), [2500, 2499, 2498]);
+}
+
+#[test]
+fn what_the_queue_cannot_hold_is_refused_at_once() {
+    let (queue, queued) = queue();
+    let json: Arc<str> = "x".repeat(1 << 20).into();
+    let offer = || {
+        let line = Line { seq: 1, time: 1, json: Arc::clone(&json) };
+        queue.offer(Batch { key: 1, events: vec![line], attempts: Vec::new() }).is_ok()
+    };
+    let taken = (0..100).take_while(|_| offer()).count();
+    assert_eq!(taken, 31, "32 MiB, less what an event takes besides its JSON");
+    let messages = queued.gather(Duration::ZERO, Duration::ZERO).unwrap();
+    assert!(matches!(messages[..], [Message::Keep(_), ..]));
+    queued.done(&messages);
+    assert!(offer(), "what was written gives its room back");
+}

@@ -1,0 +1,358 @@
+//! The thread that writes: gathers what comes for a moment, and commits it at once.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io,
+    path::PathBuf,
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use rusqlite::{Connection, ErrorCode, Transaction};
+
+use super::{
+    Limits, Shared,
+    directory::{self, Opened},
+    queue::{Batch, Message, Queued},
+    reads::address_bytes,
+    retention,
+    schema::row_id,
+};
+use crate::{
+    attempt::Attempt,
+    event::UnixNano,
+    trace::{Trace, lock},
+};
+
+/// From the first event that waits to the commit that has it.
+const GATHER: Duration = Duration::from_millis(100);
+/// How often age, size and free space are looked at, and rows of running traces are renewed.
+const TICK: Duration = Duration::from_secs(1);
+/// While there is something to remove, new events wait for one piece at most.
+const BETWEEN_PIECES: Duration = Duration::from_millis(5);
+/// After a pause, so much more than what must stay free has to be free.
+const ROOM_TO_RESUME: u64 = 1 << 20;
+
+pub(super) struct Writer {
+    connection: Connection,
+    file: PathBuf,
+    _lock: File,
+    queued: Queued,
+    shared: Arc<Shared>,
+    limits: Limits,
+    followed: HashMap<i64, Followed>,
+    ticked: Instant,
+    /// There is more to remove.
+    removing: bool,
+}
+
+/// A trace whose row is kept up to date.
+struct Followed {
+    trace: Arc<Trace>,
+    /// It has handed everything over.
+    ended: bool,
+    /// The row is not as it should be.
+    stale: bool,
+}
+
+impl Writer {
+    /// Closes what an earlier run left open, then writes until it is told to end.
+    pub(super) fn start(
+        opened: Opened,
+        queued: Queued,
+        shared: Arc<Shared>,
+        limits: Limits,
+    ) -> io::Result<JoinHandle<()>> {
+        let Opened { connection, file, lock } = opened;
+        let mut writer = Self {
+            connection,
+            file,
+            _lock: lock,
+            queued,
+            shared,
+            limits,
+            followed: HashMap::new(),
+            ticked: Instant::now(),
+            removing: true,
+        };
+        if let Err(error) = close_interrupted(&writer.connection) {
+            writer.pause(&error);
+        }
+        thread::Builder::new().name("synscope-history".into()).spawn(move || writer.run())
+    }
+
+    fn run(mut self) {
+        loop {
+            let patience = if self.removing { BETWEEN_PIECES } else { TICK };
+            let Some(messages) = self.queued.gather(patience, GATHER) else { return };
+            let closing = matches!(messages.last(), Some(Message::Close));
+            self.take(messages);
+            if self.ticked.elapsed() > TICK || self.removing {
+                self.tick();
+            }
+            if closing {
+                return;
+            }
+        }
+    }
+
+    fn take(&mut self, messages: Vec<Message>) {
+        if messages.is_empty() {
+            return;
+        }
+        self.note(&messages);
+        let written = if self.is_paused() { Ok(false) } else { self.write(&messages).map(|()| true) };
+        if !matches!(written, Ok(true)) {
+            self.lose(&messages);
+        }
+        match written {
+            Ok(true) => self.settle(&messages),
+            Ok(false) => {}
+            Err(error) => self.fail(&error),
+        }
+        self.queued.done(&messages);
+        for message in messages {
+            match message {
+                Message::Delete(key, done) => {
+                    let _ = done.send(self.delete(key).map_err(|error| error.to_string()));
+                }
+                Message::Flush(done) => {
+                    let _ = done.send(());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Which rows the messages concern.
+    fn note(&mut self, messages: &[Message]) {
+        for message in messages {
+            match message {
+                Message::Follow(trace) => {
+                    if let Some(record) = trace.record() {
+                        let followed = Followed { trace: Arc::clone(trace), ended: false, stale: true };
+                        self.followed.insert(record.key, followed);
+                    }
+                }
+                Message::Keep(Batch { key, .. }) => self.touch(*key, false),
+                Message::Ended(key) => self.touch(*key, true),
+                _ => {}
+            }
+        }
+    }
+
+    fn touch(&mut self, key: i64, ended: bool) {
+        if let Some(followed) = self.followed.get_mut(&key) {
+            followed.stale = true;
+            followed.ended |= ended;
+        }
+    }
+
+    /// Writes events, and the rows of their traces, so that both tell of the same moment.
+    fn write(&mut self, messages: &[Message]) -> rusqlite::Result<()> {
+        let transaction = self.connection.transaction()?;
+        for message in messages {
+            if let Message::Keep(batch) = message {
+                keep(&transaction, batch)?;
+            }
+        }
+        for (&key, followed) in self.followed.iter().filter(|(_, followed)| followed.stale) {
+            write_row(&transaction, key, followed)?;
+        }
+        transaction.commit()
+    }
+
+    /// What is committed may be forgotten elsewhere.
+    fn settle(&mut self, messages: &[Message]) {
+        for message in messages {
+            if let Message::Keep(Batch { key, events, .. }) = message
+                && let (Some(followed), Some(first)) = (self.followed.get(key), events.first())
+                && let Some(record) = followed.trace.record()
+            {
+                record.began_with(first.seq);
+            }
+        }
+        for followed in self.followed.values_mut() {
+            followed.stale = false;
+        }
+        self.followed.retain(|_, followed| {
+            if followed.ended {
+                followed.trace.settle();
+            }
+            !followed.ended
+        });
+    }
+
+    fn lose(&mut self, messages: &[Message]) {
+        for message in messages {
+            if let Message::Keep(Batch { key, events, .. }) = message
+                && let Some(record) = self.followed.get(key).and_then(|followed| followed.trace.record())
+            {
+                record.lose(events.len() as u64);
+            }
+        }
+    }
+
+    fn delete(&mut self, key: i64) -> rusqlite::Result<()> {
+        self.followed.remove(&key);
+        self.connection.execute("UPDATE traces SET state = 'deleted' WHERE key = ?1", [key])?;
+        self.removing = true;
+        Ok(())
+    }
+
+    fn tick(&mut self) {
+        self.ticked = Instant::now();
+        if let Err(error) = self.look_after() {
+            self.fail(&error);
+        }
+    }
+
+    /// Free space first: without it nothing is written, and with it a pause ends.
+    fn look_after(&mut self) -> rusqlite::Result<()> {
+        // A file system that cannot be asked is one that writing will tell of.
+        let free = retention::free_bytes(&self.file).unwrap_or(u64::MAX);
+        if self.is_paused() {
+            if free < self.limits.keep_free.saturating_add(ROOM_TO_RESUME) || !self.can_write() {
+                self.removing = false;
+                return Ok(());
+            }
+            lock(&self.shared.status).resume();
+            tracing::info!("history is written again");
+        } else if free < self.limits.keep_free {
+            let (free, keep) = (free >> 20, self.limits.keep_free >> 20);
+            let detail = format!("{free} MiB are free in the file system, and {keep} MiB shall stay so");
+            self.pause_for(detail, "make room there, or start with another --data-dir");
+            self.removing = false;
+            return Ok(());
+        }
+        self.removing = retention::remove_piece(&mut self.connection, &self.limits)?;
+        for followed in self.followed.values_mut() {
+            followed.stale = true;
+        }
+        self.write(&[])?;
+        self.settle(&[]);
+        Ok(())
+    }
+
+    /// Writes a page that is the same afterwards.
+    fn can_write(&self) -> bool {
+        let version = self.connection.pragma_query_value(None, "user_version", |row| row.get::<_, i32>(0));
+        version.and_then(|version| self.connection.pragma_update(None, "user_version", version)).is_ok()
+    }
+
+    fn is_paused(&self) -> bool {
+        lock(&self.shared.status).state != super::status::HistoryState::Recording
+    }
+
+    fn fail(&mut self, error: &rusqlite::Error) {
+        if directory::is_damage(error) {
+            self.begin_anew(error);
+        } else {
+            self.pause(error);
+        }
+    }
+
+    fn pause(&mut self, error: &rusqlite::Error) {
+        let remedy = match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => "make room in that file system",
+            Some(ErrorCode::ReadOnly) => "make the data directory writable again",
+            _ => "see the system's log for errors of that file system",
+        };
+        self.pause_for(format!("{}: {error}", self.file.display()), remedy);
+    }
+
+    fn pause_for(&mut self, detail: String, remedy: &str) {
+        self.removing = false;
+        let mut status = lock(&self.shared.status);
+        if status.detail != detail {
+            tracing::error!("nothing is written to history: {detail}; remedy: {remedy}");
+            status.pause(detail, remedy);
+        }
+    }
+
+    /// The file turned out to be damaged while it was used.
+    fn begin_anew(&mut self, damage: &rusqlite::Error) {
+        let anew = directory::set_aside(&self.file, damage)
+            .map_err(|error| error.to_string())
+            .and_then(|()| directory::open_database(&self.file).map_err(|error| error.to_string()));
+        match anew {
+            Ok(connection) => {
+                self.connection = connection;
+                self.shared.readers.clear();
+            }
+            Err(error) => self.pause_for(error, "start the server again with another --data-dir"),
+        }
+    }
+}
+
+/// Traces that ran when an earlier server died, and what it left half done.
+fn close_interrupted(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute("UPDATE traces SET state = 'deleted' WHERE state = 'importing'", [])?;
+    let interrupted = connection.execute(
+        "UPDATE traces SET state = 'ended', ended_ns = touched_ns, end_reason = 'interrupted' WHERE state = 'running'",
+        [],
+    )?;
+    if interrupted > 0 {
+        tracing::warn!(
+            "{interrupted} traces ran when the server died: what they told in its last moment may be missing"
+        );
+    }
+    Ok(())
+}
+
+pub(super) fn keep(transaction: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
+    let mut event = transaction.prepare_cached("INSERT OR REPLACE INTO events VALUES (?1, ?2, ?3)")?;
+    for line in &batch.events {
+        event.execute((row_id(batch.key, line.seq), line.time.cast_signed(), &*line.json))?;
+    }
+    let mut row = transaction.prepare_cached(
+        "INSERT OR REPLACE INTO attempts VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+    )?;
+    for Attempt { state, first_seq, last_seq, retransmits, head, .. } in &batch.attempts {
+        let (network, process, connect) = (&head.network, &head.process, &head.tcp.connect);
+        row.execute(rusqlite::params![
+            row_id(batch.key, *first_seq),
+            last_seq,
+            state.name(),
+            connect.cause.as_deref(),
+            address_bytes(network.peer.address),
+            network.peer.port,
+            network.local.port,
+            process.pid,
+            process.comm,
+            connect.start_unix_nano.0.cast_signed(),
+            serde_json::to_string(retransmits).unwrap_or_default(),
+        ])?;
+    }
+    Ok(())
+}
+
+fn write_row(transaction: &Transaction<'_>, key: i64, followed: &Followed) -> rusqlite::Result<()> {
+    let row = followed.trace.row();
+    let state = if followed.ended { "ended" } else { row.state };
+    transaction
+        .prepare_cached(
+            "INSERT INTO traces VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (key) DO UPDATE SET
+                state = excluded.state, touched_ns = excluded.touched_ns, ended_ns = excluded.ended_ns,
+                end_reason = excluded.end_reason, counters = excluded.counters",
+        )?
+        .execute(rusqlite::params![
+            key,
+            row.id,
+            state,
+            row.created.0.cast_signed(),
+            UnixNano::now().0.cast_signed(),
+            row.ended.map(|(time, _)| time.0.cast_signed()),
+            row.ended.and_then(|(_, reason)| word(&reason)),
+            serde_json::to_string(row.request).unwrap_or_default(),
+            serde_json::to_string(&row.counters).unwrap_or_default(),
+        ])?;
+    Ok(())
+}
+
+/// As JSON has it, without the quotes.
+fn word(named: &impl serde::Serialize) -> Option<String> {
+    serde_json::to_value(named).ok()?.as_str().map(str::to_owned)
+}

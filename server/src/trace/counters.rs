@@ -1,0 +1,99 @@
+//! The accounting of a trace.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use synscope_tracer::{CounterReader, Counters};
+
+/// Where the programs' own counters are.
+pub(super) enum Figures {
+    /// In the kernel, as long as the trace runs.
+    Live(CounterReader),
+    /// As they were at the end; nothing of the trace is in the kernel any more.
+    Last(Box<Counters>),
+    /// In history: those of the whole trace.
+    Kept(Box<CountersJson>),
+}
+
+/// The accounting of a trace: after a flush, produced = delivered + lost.ringbuf + lost.queue.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(default)]
+pub(crate) struct CountersJson {
+    pub(crate) produced: u64,
+    pub(crate) delivered: u64,
+    pub(super) lost: LostJson,
+    /// Events told without asking netlink around them, because too many failed in the same second.
+    pub(super) unasked: u64,
+    pub(super) attempts: AttemptCountsJson,
+    pub(super) connect_duration_log2_us: Vec<u64>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(default)]
+pub(super) struct LostJson {
+    pub(super) ringbuf: u64,
+    pub(super) queue: u64,
+    /// Of the delivered ones.
+    pub(super) history: u64,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(default)]
+pub(super) struct AttemptCountsJson {
+    started: u64,
+    established: u64,
+    failed: u64,
+    quiet: u64,
+    untracked: u64,
+    replaced: u64,
+    pub(super) evicted: u64,
+    pub(super) missed: u64,
+    faults: u64,
+}
+
+impl CountersJson {
+    /// Of events that were read from a file: as many as there are.
+    pub(crate) fn imported(events: u64) -> Self {
+        Self { produced: events, delivered: events, ..Self::default() }
+    }
+}
+
+impl Figures {
+    /// What the programs counted.
+    pub(super) fn read(&self) -> CountersJson {
+        match self {
+            // The map is there while we hold it; reading it cannot fail but for a lack of memory.
+            Self::Live(reader) => (&reader.read().unwrap_or_default()).into(),
+            Self::Last(counters) => counters.as_ref().into(),
+            Self::Kept(counters) => counters.as_ref().clone(),
+        }
+    }
+
+    /// Takes the last figures out of the kernel, so that nothing of the trace stays there.
+    pub(super) fn unload(&mut self) {
+        if let Self::Live(reader) = self {
+            *self = Self::Last(Box::new(reader.read().unwrap_or_default()));
+        }
+    }
+}
+
+impl From<&Counters> for CountersJson {
+    fn from(kernel: &Counters) -> Self {
+        let used = kernel.durations.iter().rposition(|&count| count > 0).map_or(0, |last| last + 1);
+        Self {
+            produced: kernel.produced,
+            lost: LostJson { ringbuf: kernel.lost_ringbuf, ..LostJson::default() },
+            attempts: AttemptCountsJson {
+                started: kernel.started,
+                established: kernel.established,
+                failed: kernel.failed,
+                quiet: kernel.quiet,
+                untracked: kernel.untracked,
+                replaced: kernel.replaced,
+                faults: kernel.faults,
+                ..AttemptCountsJson::default()
+            },
+            connect_duration_log2_us: kernel.durations[..used].to_vec(),
+            ..Self::default()
+        }
+    }
+}

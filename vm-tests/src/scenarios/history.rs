@@ -1,0 +1,405 @@
+//! What is kept of traces when the server ends, dies, or runs out of room.
+
+use std::fs::{self, OpenOptions};
+use std::io::{Seek, SeekFrom, Write};
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::expect::{only_without_stacks, refuse};
+use crate::harness::{Json, Lab, Netns, Server, Stream, Trace};
+
+super::scenarios!["history":
+    restarted_server_tells_what_it_told,
+    killed_server_leaves_an_interrupted_trace,
+    deleted_trace_stays_away,
+    full_disk_pauses_history_and_room_resumes_it,
+    read_only_directory_leaves_traces_in_memory,
+    damaged_file_is_set_aside,
+    second_server_in_one_directory_keeps_to_memory,
+    history_that_is_off_says_so,
+    export_comes_back_as_the_same_bytes,
+    line_that_is_no_event_is_named,
+    attempts_become_a_table_and_a_chrome_trace,
+    armed_trace_keeps_what_is_around_the_first_match,
+    recorder_without_a_history_is_refused,
+];
+
+const LIMIT: Duration = Duration::from_secs(20);
+const TOKEN: &str = "history-scenario-token";
+
+/// A data directory that outlives its servers.
+fn data() -> Result<TempDir> {
+    Ok(tempfile::Builder::new().prefix("synscope-data-").tempdir()?)
+}
+
+fn start(lab: &Lab, data: &Path) -> Result<Server> {
+    // The token file may not be writable, and is not what this is about.
+    Server::start_in(data, lab.binary(), |command| {
+        command.env("SYNSCOPE_TOKEN", TOKEN);
+    })
+}
+
+/// A trace that has told this many refused connects, and its events.
+fn told(server: &Server, netns: &Netns, connects: usize) -> Result<(String, Vec<Json>)> {
+    let mut trace = Trace::start(server, &only_without_stacks(netns))?;
+    for _ in 0..connects {
+        refuse(netns, "history", "127.0.0.1:81")?;
+        trace.expect("connect.failed")?;
+    }
+    let (path, events) = (trace.path(""), trace.told().to_vec());
+    trace.leave();
+    Ok((path, events))
+}
+
+fn end(mut server: Server, signal: Signal) -> Result<String> {
+    server.signal(signal)?;
+    server.wait(LIMIT)?;
+    Ok(server.log())
+}
+
+fn events(server: &Server, path: &str) -> Result<Vec<Json>> {
+    server.api().get(&format!("{path}/events?limit=1000"))?.expect(200)?.list("/events")
+}
+
+fn history(server: &Server) -> Result<Json> {
+    Ok(Json(server.api().get("/api/v1/capabilities")?.expect(200)?.at("/history").clone()))
+}
+
+/// Waits until history is in this state.
+fn until(server: &Server, state: &str) -> Result<Json> {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        let history = history(server)?;
+        if history.is("/state", state).is_ok() {
+            return Ok(history);
+        }
+        ensure!(Instant::now() < deadline, "never {state}: {}; log:\n{}", history.0, server.log());
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn restarted_server_tells_what_it_told(lab: &Lab) -> Result<()> {
+    let (netns, data) = (Netns::new()?, data()?);
+    let server = start(lab, data.path())?;
+    let (path, told) = told(&server, &netns, 3)?;
+    let attempts = server.api().get(&format!("{path}/attempts"))?.body;
+    let before = server.api().get(&path)?.expect(200)?;
+    end(server, Signal::TERM)?;
+
+    let server = start(lab, data.path())?;
+    let after = server.api().get(&path)?.expect(200)?;
+    after.is("/state", "stopped")?.is("/end_reason", "shutdown")?;
+    for member in ["/id", "/created_unix_nano", "/filter", "/events", "/counters/delivered"] {
+        after.is(member, before.at(member).clone())?;
+    }
+    let listed = server.api().get("/api/v1/traces")?.expect(200)?.list("/traces")?;
+    ensure!(listed == [after], "listed {listed:?}");
+    ensure!(events(&server, &path)? == told, "other events than were told");
+    let kept = server.api().get(&format!("{path}/attempts"))?.body;
+    ensure!(kept == attempts, "attempts were\n{attempts}\nand are\n{kept}");
+    let one = server.api().get(&format!("{path}/attempts?filter=cause%3Drefused+port%3D81&limit=1"))?;
+    one.expect(200)?.is("/attempts/0/last_seq", 3)?.is("/next_before", 3)?;
+    let none = server.api().get(&format!("{path}/attempts?filter=cause%3Dtimeout"))?.expect(200)?;
+    ensure!(none.list("/attempts")?.is_empty(), "{}", none.0);
+
+    let (messages, code) =
+        Stream::open(server.api(), &format!("{path}/stream"))?.to_close(Instant::now() + LIMIT)?;
+    let streamed: Vec<_> = messages.iter().filter_map(|it| it.list("/events").ok()).flatten().collect();
+    ensure!(code == 1000 && streamed == told, "the stream of a kept trace: {messages:?}, {code}");
+    Ok(())
+}
+
+fn killed_server_leaves_an_interrupted_trace(lab: &Lab) -> Result<()> {
+    let (netns, data) = (Netns::new()?, data()?);
+    let server = start(lab, data.path())?;
+    let (path, told) = told(&server, &netns, 3)?;
+    // What was told is committed within 200 ms; an emulated machine may take longer.
+    thread::sleep(Duration::from_secs(2));
+    end(server, Signal::KILL)?;
+
+    let server = start(lab, data.path())?;
+    ensure!(server.log().contains("ran when the server died"), "{}", server.log());
+    let trace = server.api().get(&path)?.expect(200)?;
+    trace.is("/state", "interrupted")?.is("/end_reason", "interrupted")?;
+    ensure!(events(&server, &path)? == told, "other events than were told");
+    Ok(())
+}
+
+fn deleted_trace_stays_away(lab: &Lab) -> Result<()> {
+    let (netns, data) = (Netns::new()?, data()?);
+    let server = start(lab, data.path())?;
+    let (path, _) = told(&server, &netns, 1)?;
+    ensure!(server.api().delete(&path)?.status == 204, "not deleted");
+    server.api().get(&path)?.problem(404)?;
+    end(server, Signal::TERM)?;
+    let server = start(lab, data.path())?;
+    server.api().get(&path)?.problem(404)?;
+    let listed = server.api().get("/api/v1/traces")?.expect(200)?;
+    ensure!(listed.list("/traces")?.is_empty(), "{}", listed.0);
+    Ok(())
+}
+
+/// A small file system of its own.
+struct Tmpfs(TempDir);
+
+impl Tmpfs {
+    fn new(size: &str) -> Result<Self> {
+        let point = data()?;
+        let options = std::ffi::CString::new(format!("size={size}"))?;
+        mount("tmpfs", point.path(), "tmpfs", MountFlags::empty(), Some(options.as_c_str()))
+            .context("tmpfs")?;
+        Ok(Self(point))
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        // A server that is still being killed may hold it.
+        let _ = unmount(self.path(), UnmountFlags::DETACH);
+    }
+}
+
+fn full_disk_pauses_history_and_room_resumes_it(lab: &Lab) -> Result<()> {
+    let (netns, disk) = (Netns::new()?, Tmpfs::new("8m")?);
+    let data = disk.path().join("data");
+    let server = start(lab, &data)?;
+    let mut trace = Trace::start(&server, &only_without_stacks(&netns))?;
+    refuse(&netns, "room", "127.0.0.1:81")?;
+    trace.expect("connect.failed")?;
+    // The trace's row is there; now not a page is left.
+    thread::sleep(Duration::from_secs(1));
+    let ballast = disk.path().join("ballast");
+    let mut file = fs::File::create(&ballast)?;
+    while file.write(&[0; 4096]).is_ok_and(|written| written > 0) {}
+    let deadline = Instant::now() + LIMIT;
+    // Pages that were freed in the file may take some events yet.
+    while history(&server)?.is("/state", "recording").is_ok() {
+        ensure!(Instant::now() < deadline, "never paused; log:\n{}", server.log());
+        refuse(&netns, "full", "127.0.0.1:81")?;
+        trace.expect("connect.failed")?;
+    }
+    let paused = until(&server, "paused")?;
+    ensure!(paused.text("/detail")?.contains("full") && !paused.text("/remedy")?.is_empty(), "{}", paused.0);
+    refuse(&netns, "unkept", "127.0.0.1:81")?;
+    trace.expect("connect.failed")?;
+    let deadline = Instant::now() + LIMIT;
+    while trace.state()?.count("/counters/lost/history")? == 0 {
+        ensure!(Instant::now() < deadline, "no loss was counted: {}\n{}", trace.state()?.0, server.log());
+        thread::sleep(Duration::from_millis(50));
+    }
+    ensure!(server.log().contains("nothing is written to history"), "{}", server.log());
+
+    fs::remove_file(&ballast)?;
+    drop(file);
+    until(&server, "recording")?;
+    refuse(&netns, "kept", "127.0.0.1:81")?;
+    let last = trace.expect("connect.failed")?;
+    let path = trace.path("");
+    trace.stop()?;
+    trace.leave();
+    end(server, Signal::TERM)?;
+    let server = start(lab, &data)?;
+    let kept = server.api().get(&format!("{path}/export"))?.body;
+    let kept = kept.lines().map(serde_json::from_str).collect::<Result<Vec<Value>, _>>()?;
+    ensure!(kept.first().is_some_and(|event| event["seq"] == 1), "the first event is gone: {kept:?}");
+    ensure!(kept.last() == Some(&last.0), "the last event is not there: {kept:?}");
+    let hole = u64::try_from(kept.len())? < last.count("/seq")?;
+    ensure!(hole, "nothing was lost, so nothing was tested");
+    let counted = server.api().get(&path)?.expect(200)?;
+    let missing = last.count("/seq")? - u64::try_from(kept.len())?;
+    counted.is("/counters/lost/history", missing)?;
+    Ok(())
+}
+
+fn read_only_directory_leaves_traces_in_memory(lab: &Lab) -> Result<()> {
+    let (netns, disk) = (Netns::new()?, Tmpfs::new("1m")?);
+    mount_remount(disk.path(), MountFlags::RDONLY, "").context("remounting read-only")?;
+    let server = start(lab, &disk.path().join("data"))?;
+    let history = until(&server, "memory")?;
+    ensure!(history.text("/detail")?.contains("Read-only"), "{}", history.0);
+    let (path, told) = told(&server, &netns, 2)?;
+    ensure!(events(&server, &path)? == told, "tracing does not go on");
+    ensure!(server.log().contains("in memory only"), "{}", server.log());
+    Ok(())
+}
+
+fn damaged_file_is_set_aside(lab: &Lab) -> Result<()> {
+    let (netns, data) = (Netns::new()?, data()?);
+    let server = start(lab, data.path())?;
+    let (path, _) = told(&server, &netns, 3)?;
+    end(server, Signal::TERM)?;
+    let mut file = OpenOptions::new().write(true).open(data.path().join("history.db"))?;
+    file.seek(SeekFrom::Start(16))?;
+    file.write_all(&[0xee; 12_000])?;
+
+    let server = start(lab, data.path())?;
+    until(&server, "recording")?;
+    ensure!(server.log().contains("is damaged"), "{}", server.log());
+    server.api().get(&path)?.problem(404)?;
+    let names =
+        fs::read_dir(data.path())?.map(|entry| Ok(entry?.file_name().into_string().unwrap_or_default()));
+    let names = names.collect::<Result<Vec<_>>>()?;
+    ensure!(names.iter().any(|name| name.starts_with("history.db.damaged-")), "{names:?}");
+    Ok(())
+}
+
+fn second_server_in_one_directory_keeps_to_memory(lab: &Lab) -> Result<()> {
+    let data = data()?;
+    let first = start(lab, data.path())?;
+    let second = start(lab, data.path())?;
+    until(&first, "recording")?;
+    let history = until(&second, "memory")?;
+    ensure!(history.text("/detail")?.contains("another Synscope"), "{}", history.0);
+    drop(first);
+    Ok(())
+}
+
+fn history_that_is_off_says_so(lab: &Lab) -> Result<()> {
+    let (netns, data) = (Netns::new()?, data()?);
+    let server = Server::start_in(data.path(), lab.binary(), |command: &mut Command| {
+        command.args(["--history", "off"]);
+    })?;
+    until(&server, "off")?;
+    let (path, told) = told(&server, &netns, 1)?;
+    ensure!(events(&server, &path)? == told, "tracing needs no history");
+    ensure!(!data.path().join("history.db").exists(), "a file was written");
+    import(&server, "{}")?.problem(503)?;
+    Ok(())
+}
+
+fn import(server: &Server, file: &str) -> Result<crate::harness::Reply> {
+    let kind = [("content-type", "application/x-ndjson")];
+    server.api().send("POST", "/api/v1/traces/import?name=imported", &kind, Some(file))
+}
+
+fn export_comes_back_as_the_same_bytes(lab: &Lab) -> Result<()> {
+    let netns = Netns::new()?;
+    let server = lab.own_server()?;
+    let (path, told) = told(&server, &netns, 5)?;
+    let file = server.api().get(&format!("{path}/export"))?.body;
+    ensure!(file.lines().count() == told.len(), "{file}");
+    // Members that this version does not know, and other ways to write JSON, are no reason to touch a line.
+    let file = file.replace("{\"seq\":", "{ \"later\":[1.50,{\"x\":null}], \"seq\": ");
+    let imported = import(&server, &file)?.expect(201)?;
+    imported.is("/name", "imported")?.is("/state", "stopped")?.is("/end_reason", "imported")?;
+    imported.is("/events/next_seq", 6)?.is("/counters/delivered", 5)?;
+    let copy = format!("/api/v1/traces/{}", imported.text("/id")?);
+    let again = server.api().get(&format!("{copy}/export?format=ndjson"))?.body;
+    ensure!(again == file, "exported\n{file}\nand then\n{again}");
+    let attempts =
+        |path: &str| server.api().get(&format!("{path}/attempts?filter=cause%3Drefused"))?.expect(200);
+    let (mut copied, original) = (attempts(&copy)?.0, attempts(&path)?.0);
+    for attempt in copied["attempts"].as_array_mut().context("attempts")? {
+        attempt.as_object_mut().context("an attempt")?.remove("later");
+    }
+    ensure!(copied == original, "attempts of the copy are {copied}, not {original}");
+    ensure!(server.api().delete(&copy)?.status == 204, "not deleted");
+    server.api().get(&copy)?.problem(404)?;
+    Ok(())
+}
+
+fn line_that_is_no_event_is_named(lab: &Lab) -> Result<()> {
+    let netns = Netns::new()?;
+    let server = lab.own_server()?;
+    let (path, _) = told(&server, &netns, 2)?;
+    let file = server.api().get(&format!("{path}/export"))?.body;
+    let first = file.lines().next().context("a line")?;
+    let cases = [
+        (String::new(), "line 1: there is no event"),
+        (format!("{first}\nnonsense\n"), "line 2: is not JSON"),
+        (format!("{first}\n\n"), "line 2: is not JSON"),
+        (format!("{first}\n{first}\n"), "line 2: seq: 1 does not come after 1"),
+        (first.replace("\"seq\":1", "\"seq\":0"), "line 1: seq"),
+        (first.replace("\"peer\"", "\"pear\""), "line 1: network"),
+        (first.replace("connect.failed", "connect.exploded"), "connect.exploded"),
+        (format!("{file}{}", "x".repeat(2 << 20)), "line 3: is longer than"),
+    ];
+    for (file, words) in cases {
+        let problem = import(&server, &file)?.problem(422)?;
+        ensure!(problem.text("/detail")?.contains(words), "{words:?} is not in {}", problem.0);
+    }
+    let undeclared = server.api().send("POST", "/api/v1/traces/import", &[], Some(&file))?;
+    undeclared.problem(415)?;
+    let listed = server.api().get("/api/v1/traces")?.expect(200)?.list("/traces")?;
+    ensure!(listed.len() == 1, "something is left of a bad file: {listed:?}");
+    Ok(())
+}
+
+fn attempts_become_a_table_and_a_chrome_trace(lab: &Lab) -> Result<()> {
+    let netns = Netns::new()?;
+    let server = lab.own_server()?;
+    let (path, told) = told(&server, &netns, 3)?;
+    let table = server.api().get(&format!("{path}/export?format=csv"))?;
+    ensure!(table.content_type.starts_with("text/csv"), "{table:?}");
+    ensure!(table.body.lines().count() == 1 + told.len(), "{}", table.body);
+    ensure!(table.body.contains(",failed,refused,ECONNREFUSED,"), "{}", table.body);
+    let file = server.api().get(&format!("{path}/export?format=chrome-trace"))?.expect(200)?;
+    let slices = file.list("/traceEvents")?;
+    let count = |phase: &str| slices.iter().filter(|event| event.is("/ph", phase).is_ok()).count();
+    ensure!((count("b"), count("e")) == (told.len(), told.len()), "{}", file.0);
+    server.api().get(&format!("{path}/export?format=pcap"))?.problem(400)?;
+    Ok(())
+}
+
+fn armed_trace_keeps_what_is_around_the_first_match(lab: &Lab) -> Result<()> {
+    let (netns, data) = (Netns::new()?, data()?);
+    let server = start(lab, data.path())?;
+    let mut request = only_without_stacks(&netns);
+    request["recorder"] = json!({"before_s": 3, "after_s": 3, "filter": "comm=match"});
+    let mut trace = Trace::start_in_state(&server, &request, "armed")?;
+    refuse(&netns, "long-before", "127.0.0.1:81")?;
+    thread::sleep(Duration::from_secs(5));
+    trace.state()?.is("/state", "armed")?.lacks("/matched_unix_nano")?;
+    refuse(&netns, "before", "127.0.0.1:81")?;
+    refuse(&netns, "match", "127.0.0.1:81")?;
+    refuse(&netns, "after", "127.0.0.1:81")?;
+    // What readers are told is everything.
+    for comm in ["long-before", "before", "match", "after"] {
+        trace.expect("connect.start")?.is("/process/comm", comm)?;
+        trace.expect("connect.failed")?.is("/process/comm", comm)?;
+    }
+    trace.stream().expect("end", Instant::now() + LIMIT)?.is("/reason", "recorded")?;
+    trace.state()?.is("/state", "stopped")?.is("/end_reason", "recorded")?;
+    let (path, told) = (trace.path(""), trace.told().to_vec());
+    trace.leave();
+    end(server, Signal::TERM)?;
+
+    let server = start(lab, data.path())?;
+    let kept = server.api().get(&format!("{path}/export"))?.body;
+    let kept: Vec<Json> =
+        kept.lines().map(|line| Ok(Json(serde_json::from_str(line)?))).collect::<Result<_>>()?;
+    ensure!(kept == told[2..], "kept {kept:?}");
+    server.api().get(&path)?.expect(200)?.is("/events/first_seq", 3)?.is("/counters/lost/history", 0)?;
+    let attempts = server.api().get(&format!("{path}/attempts"))?.expect(200)?.list("/attempts")?;
+    ensure!(attempts.len() == 3, "{attempts:?}");
+    Ok(())
+}
+
+fn recorder_without_a_history_is_refused(lab: &Lab) -> Result<()> {
+    let server = Server::start_with(lab.binary(), |command| {
+        command.args(["--history", "off"]);
+    })?;
+    let refused =
+        |recorder: Value| server.api().post("/api/v1/traces", &json!({"recorder": recorder}))?.problem(422);
+    let whole = json!({"before_s": 3, "after_s": 1, "filter": "cause=timeout"});
+    refused(whole.clone())?.is("/field", "recorder")?;
+    for (member, value) in [("before_s", json!(0)), ("after_s", json!(3601)), ("filter", json!("cause=soon"))]
+    {
+        let mut wrong = whole.clone();
+        wrong[member] = value;
+        refused(wrong)?.is("/field", format!("recorder.{member}"))?;
+    }
+    Ok(())
+}
