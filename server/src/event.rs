@@ -255,6 +255,8 @@ pub(crate) struct FrameJson {
     #[serde(skip_serializing_if = "Option::is_none")]
     module_offset: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    build_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     line: Option<u32>,
@@ -271,6 +273,7 @@ impl From<Frame> for FrameJson {
             offset: frame.offset,
             module: frame.module,
             module_offset: frame.module_offset,
+            build_id: frame.build_id,
             file: frame.file.map(|file| file.to_string_lossy().into_owned()),
             line: frame.line,
             inlined: frame.inlined,

@@ -27,6 +27,8 @@ export interface Frame {
   function?: string;
   offset?: number;
   module?: string;
+  module_offset?: number;
+  build_id?: string;
   file?: string;
   line?: number;
 }
@@ -86,6 +88,7 @@ export interface Counters {
     evicted?: number;
     missed?: number;
     faults?: number;
+    code_unsent?: number;
   };
 }
 

@@ -8,13 +8,19 @@ mod cause;
 #[allow(dead_code, reason = "a trace follows the clock, a record does not")]
 #[path = "../../tracer/src/clock.rs"]
 mod clock;
+#[allow(dead_code, reason = "nobody asks what the code is")]
+#[path = "../../tracer/src/code.rs"]
+mod code;
 #[allow(dead_code, reason = "nobody looks at the events")]
 #[path = "../../tracer/src/event.rs"]
 mod event;
+#[path = "../../tracer/src/recent.rs"]
+mod recent;
 
 use std::sync::LazyLock;
 
 use clock::Clock;
+use code::Codes;
 use libfuzzer_sys::fuzz_target;
 use zerocopy as _;
 
@@ -29,7 +35,11 @@ fuzz_target!(|data: &[u8]| {
         *word = u64::from_le_bytes(padded);
     }
     let bytes = zerocopy::IntoBytes::as_bytes(aligned.as_slice());
-    if let Some(event) = event::decode(&bytes[..data.len()], *CLOCK) {
+    let mut codes = Codes::new();
+    if codes.learn(&bytes[..data.len()]) {
+        return;
+    }
+    if let Some(event) = event::decode(&bytes[..data.len()], *CLOCK, &mut codes) {
         assert!(event.owner.is_none_or(|owner| owner.comm().chars().count() <= 16));
         let frames = event.stacks.map_or(0, |stacks| stacks.user.len() + stacks.kernel.len());
         assert!(frames <= 64 + 48, "{frames} frames");

@@ -4,6 +4,7 @@ use crate::{
     helpers,
     machine::{Machine, Run},
     maps::{EINVAL, Wakeup},
+    world::Mapping,
 };
 
 const EAGAIN: i64 = 11;
@@ -11,6 +12,7 @@ const EFAULT: i64 = 14;
 /// Room that `bpf_get_current_comm` and the kernel's thread names have.
 const COMM_LEN: usize = 16;
 const BPF_F_USER_STACK: u64 = 1 << 8;
+const BPF_F_USER_BUILD_ID: u64 = 1 << 11;
 const BPF_F_SKIP_FIELD_MASK: u64 = 0xff;
 
 type Done = Result<u64, String>;
@@ -51,6 +53,7 @@ impl Machine {
             80 => world.task.cgroup,
             112 => self.probe_read(run, true)?,
             113 => self.probe_read(run, false)?,
+            115 => self.probe_read_string(run)?,
             130 => self.ring_output(run)?,
             131 => self.ring_reserve(run)?,
             175 if run.get(1)? != world.task.address => return Err("registers of what is no task".into()),
@@ -115,24 +118,41 @@ impl Machine {
         Ok(result)
     }
 
+    /// `bpf_probe_read_kernel_str(to, size, from)`: what lies behind the zero stays as it was.
+    fn probe_read_string(&mut self, run: &Run<'_>) -> Done {
+        let (to, size, from) = (run.get(1)?, len(run.get(2)?)?, run.get(3)?);
+        self.memory.check_writable(to, size)?;
+        let fails = self.world.read_fails();
+        let string = self.memory.probe_string(from, size).filter(|_| !fails);
+        // Likewise zeroed (bpf_probe_read_kernel_str_common).
+        let result = string.as_ref().map_or(errno(-EFAULT), |string| string.len() as u64);
+        self.memory.write(to, &string.unwrap_or_else(|| vec![0; size]))?;
+        Ok(result)
+    }
+
     /// `bpf_get_stack(context, to, size, flags)`: frames, then zeros.
     fn stack(&mut self, run: &Run<'_>) -> Done {
         let (to, size, flags) = (run.get(2)?, len(run.get(3)?)?, run.get(4)?);
         self.memory.read(run.get(1)?, 1)?;
-        if flags & !(BPF_F_USER_STACK | BPF_F_SKIP_FIELD_MASK) != 0 || !size.is_multiple_of(8) {
+        let (user, places) = (flags & BPF_F_USER_STACK != 0, flags & BPF_F_USER_BUILD_ID != 0);
+        let known = BPF_F_USER_STACK | BPF_F_USER_BUILD_ID | BPF_F_SKIP_FIELD_MASK;
+        let each = if places { PLACE_LEN } else { size_of::<u64>() };
+        if flags & !known != 0 || (places && !user) || !size.is_multiple_of(each) {
             return Ok(errno(-EINVAL));
         }
-        let walked =
-            if flags & BPF_F_USER_STACK == 0 { &self.world.kernel_stack } else { &self.world.user_stack };
+        let walked = if user { &self.world.user_stack } else { &self.world.kernel_stack };
         let mut bytes = vec![0; size];
         let result = match walked {
             Ok(frames) => {
                 let skip = usize::try_from(flags & BPF_F_SKIP_FIELD_MASK).unwrap_or(0);
-                let frames: Vec<u8> =
-                    frames.iter().skip(skip).flat_map(|frame| frame.to_le_bytes()).collect();
-                let copied = frames.len().min(size);
-                bytes[..copied].copy_from_slice(&frames[..copied]);
-                copied as u64
+                let frames = frames.iter().skip(skip).take(size / each);
+                let frames: Vec<u8> = if places {
+                    frames.flat_map(|&frame| place(&self.world.mappings, frame)).collect()
+                } else {
+                    frames.flat_map(|frame| frame.to_le_bytes()).collect()
+                };
+                bytes[..frames.len()].copy_from_slice(&frames);
+                frames.len() as u64
             }
             Err(error) => errno(-i64::from(*error)),
         };
@@ -178,6 +198,18 @@ impl Machine {
         map.submit(memory, record, discard);
         Ok(0)
     }
+}
+
+/// `sizeof(struct bpf_stack_build_id)`
+const PLACE_LEN: usize = 32;
+
+/// A `struct bpf_stack_build_id`: where the frame lies in a file that has a build id, else its address
+/// (stack_map_get_build_id_offset; 6.18, kernel/bpf/stackmap.c).
+fn place(mappings: &[Mapping], frame: u64) -> Vec<u8> {
+    let mapping = mappings.iter().find(|mapping| (mapping.start..mapping.end).contains(&frame));
+    let known = mapping.and_then(|mapping| Some((mapping.build_id?, frame - mapping.start + mapping.offset)));
+    let (status, build_id, at) = known.map_or((2_i32, [0; 20], frame), |(build_id, at)| (1, build_id, at));
+    [&status.to_le_bytes()[..], &build_id, &at.to_le_bytes()].concat()
 }
 
 /// The kernel takes both at once as well; nobody can mean that.

@@ -30,6 +30,7 @@ pub const KNOWN: &[Helper] = &[
     helper(80, "get_current_cgroup_id", (4, 18)),
     helper(112, "probe_read_user", (5, 5)),
     helper(113, "probe_read_kernel", (5, 5)),
+    helper(115, "probe_read_kernel_str", (5, 5)),
     helper(125, "ktime_get_boot_ns", (5, 8)),
     helper(130, "ringbuf_output", (5, 8)),
     helper(131, "ringbuf_reserve", (5, 8)),

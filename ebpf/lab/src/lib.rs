@@ -45,4 +45,4 @@ pub use machine::{Machine, Setup, Trap};
 pub use maps::MapError;
 pub use memory::Access;
 pub use object::{Global, Link, MapDef, Object, ObjectError, Program, section};
-pub use world::{Task, World};
+pub use world::{Mapping, Task, World};

@@ -135,6 +135,14 @@ impl Memory {
         Ok(())
     }
 
+    /// Whether a helper may write so much.
+    pub(crate) fn check_writable(&self, address: u64, len: usize) -> Result<(), String> {
+        match self.located(address, len)?.0.kind {
+            Kind::Stack | Kind::Data(Access::ReadWrite) => Ok(()),
+            _ => Err("a write to memory that is read-only or not the program's".into()),
+        }
+    }
+
     /// Loads and stores of the stack are aligned, or the verifier refuses them on every architecture.
     pub(crate) fn check_alignment(&self, address: u64, len: usize) -> Result<(), String> {
         let (region, start) = self.located(address, len)?;
@@ -149,6 +157,20 @@ impl Memory {
         if let Some(region) = self.regions.get_mut(&base) {
             region.members = Some(members);
         }
+    }
+
+    /// A string in the kernel, with its zero; cut to `size`, the zero included. `None` when it has no end.
+    pub(crate) fn probe_string(&self, address: u64, size: usize) -> Option<Vec<u8>> {
+        let (base, start) = self.locate(address, 1)?;
+        let region = self.regions.get(&base).filter(|region| region.kind == Kind::Kernel)?;
+        let rest = &region.bytes[start..];
+        let len = rest.iter().position(|&byte| byte == 0).unwrap_or(rest.len());
+        if len == rest.len() && len < size {
+            return None;
+        }
+        let mut string = rest[..len.min(size.checked_sub(1)?)].to_vec();
+        string.push(0);
+        Some(string)
     }
 
     /// What a helper that may fail reads: anything in the kernel, or anything in the process. Of a structure

@@ -21,6 +21,19 @@ pub struct Task {
     pub registers: u64,
 }
 
+/// A mapping of code in the current process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mapping {
+    /// First address.
+    pub start: u64,
+    /// First address behind.
+    pub end: u64,
+    /// Where in its file it begins.
+    pub offset: u64,
+    /// The file's build id, if it has one.
+    pub build_id: Option<[u8; 20]>,
+}
+
 /// The state of the modelled kernel that a test sets between two runs.
 #[derive(Clone, Debug)]
 pub struct World {
@@ -34,6 +47,8 @@ pub struct World {
     pub kernel_stack: Result<Vec<u64>, i32>,
     /// User stack, likewise.
     pub user_stack: Result<Vec<u64>, i32>,
+    /// What the user stack's frames are mapped from.
+    pub mappings: Vec<Mapping>,
     /// The read of foreign memory that fails: 0 is the next one. Counts down at every read.
     pub failing_read: Option<usize>,
     /// Reads of foreign memory so far.
@@ -50,6 +65,7 @@ impl Default for World {
             task: Task::default(),
             kernel_stack: Ok(Vec::new()),
             user_stack: Ok(Vec::new()),
+            mappings: Vec::new(),
             failing_read: None,
             reads: 0,
             wakes: 0,

@@ -13,7 +13,7 @@ use aya_ebpf::{
 };
 use synscope_ebpf::record::{Attempt, Counters, Stack, USER_FRAMES};
 
-use crate::counters::counters;
+use crate::{code, counters::counters};
 
 /// Attempts under way, by address of their `struct sock`. When it is full, `untracked` counts.
 #[map]
@@ -47,6 +47,7 @@ pub(crate) const NOBODY: Attempt = Attempt {
     id: 0,
     start_ns: 0,
     cgroup: 0,
+    mm: 0,
     tgid: 0,
     tid: 0,
     uid: 0,
@@ -88,6 +89,7 @@ pub(crate) fn number(attempt: &mut Attempt, counters: &mut Counters) {
 pub(crate) fn begin(ctx: &RawTracePointContext, sock: u64, attempt: &mut Attempt) -> bool {
     let Some(counters) = counters() else { return false };
     number(attempt, counters);
+    attempt.mm = code::of_current_task();
     if ATTEMPTS.insert(&sock, &*attempt, BPF_NOEXIST).is_err() {
         // Either full, or the end of the socket's last attempt was missed: then this one takes its place.
         if ATTEMPTS.remove(&sock).is_err() || ATTEMPTS.insert(&sock, &*attempt, BPF_ANY).is_err() {
@@ -98,6 +100,7 @@ pub(crate) fn begin(ctx: &RawTracePointContext, sock: u64, attempt: &mut Attempt
     }
     if wants_stacks() {
         keep_user_stack(ctx, sock);
+        code::keep(ctx, attempt);
     }
     true
 }

@@ -12,7 +12,7 @@ use aya_ebpf::{
 use synscope_ebpf::record::{evidence, kind};
 
 use crate::{
-    attempt, counters, filter,
+    attempt, code, counters, filter,
     kernel::{self, Fault, Peer},
     tell::{News, UserStack, bytes, describe, now, send},
 };
@@ -94,6 +94,8 @@ fn failed_before_syn(ctx: &TracePointContext, sock: u64, address: u64, error: i3
     let Some(counters) = counters::counters() else { return Ok(()) };
     attempt::number(&mut attempt, counters);
     counters.failed += 1;
+    attempt.mm = code::of_current_task();
+    code::keep(ctx, &attempt);
     attempt.evidence = evidence::BEFORE_SYN;
     let news = News { kind: kind::FAILED, time_ns, error: Some(error), exit_code: 0 };
     let mut record = describe(sock, &attempt, &news)?;

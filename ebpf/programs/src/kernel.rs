@@ -71,6 +71,38 @@ offsets! {
     OFF_SKB_TRANSPORT_HEADER
     /// `net_device.nd_net.net`
     OFF_DEV_NET
+    /// `task_struct.mm`
+    OFF_TASK_MM
+    /// `mm_struct.exe_file`
+    OFF_MM_EXE_FILE
+    /// `mm_struct.start_code`
+    OFF_MM_START_CODE
+    /// `mm_struct.end_code`
+    OFF_MM_END_CODE
+    /// `file.f_path.mnt`
+    OFF_FILE_MNT
+    /// `file.f_path.dentry`
+    OFF_FILE_DENTRY
+    /// `dentry.d_inode`
+    OFF_DENTRY_INODE
+    /// `dentry.d_parent`
+    OFF_DENTRY_PARENT
+    /// `dentry.d_name.name`
+    OFF_DENTRY_NAME
+    /// `inode.i_ino`
+    OFF_INODE_INO
+    /// `inode.i_sb`
+    OFF_INODE_SB
+    /// `super_block.s_dev`
+    OFF_SB_DEV
+    /// `vfsmount.mnt_root`
+    OFF_VFSMOUNT_ROOT
+    /// `mount.mnt`, a `struct vfsmount`
+    OFF_MOUNT_MNT
+    /// `mount.mnt_parent`
+    OFF_MOUNT_PARENT
+    /// `mount.mnt_mountpoint`
+    OFF_MOUNT_MOUNTPOINT
 }
 
 /// A read of kernel memory that failed: the address was not mapped.

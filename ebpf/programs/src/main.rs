@@ -8,6 +8,8 @@ mod attempt;
 #[cfg(target_arch = "bpf")]
 mod challenge;
 #[cfg(target_arch = "bpf")]
+mod code;
+#[cfg(target_arch = "bpf")]
 mod connect_exit;
 #[cfg(target_arch = "bpf")]
 mod counters;

@@ -99,6 +99,8 @@ pub struct Attempt {
     pub start_ns: u64,
     /// Cgroup v2 id of the caller.
     pub cgroup: u64,
+    /// Address of the caller's `struct mm_struct`: see [`Program`]. 0 without one, or without stacks.
+    pub mm: u64,
     /// Thread group id of the caller, initial pid namespace.
     pub tgid: u32,
     /// Thread id of the caller, initial pid namespace.
@@ -174,6 +176,75 @@ pub struct RecordWithStacks {
     pub kernel: Stack<KERNEL_FRAMES>,
 }
 
+/// Which program a process runs: key of the `CODE` map. Addresses of memory descriptors are used again, and so are
+/// process ids, but hardly both at once; exec() changes the first.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(not(target_arch = "bpf"), derive(FromBytes, Immutable, KnownLayout))]
+pub struct Program {
+    /// Address of the `struct mm_struct`.
+    pub mm: u64,
+    /// Thread group id, initial pid namespace.
+    pub tgid: u32,
+    /// Always 0.
+    pub padding: u32,
+}
+
+/// Where a return address lies, as the kernel tells: `struct bpf_stack_build_id` (include/uapi/linux/bpf.h).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(target_arch = "bpf"), derive(FromBytes, Immutable, KnownLayout))]
+pub struct Place {
+    /// [`Self::KNOWN`], or something else when the kernel could not tell.
+    pub status: i32,
+    /// GNU build id of the file, shorter ones with zeros behind.
+    pub build_id: [u8; 20],
+    /// Where in the file, in bytes; the return address itself when the kernel could not tell.
+    pub offset: u64,
+}
+
+impl Place {
+    /// `BPF_STACK_BUILD_ID_VALID`
+    pub const KNOWN: i32 = 1;
+}
+
+/// What is kept of a process's code for when the process is gone: value of the `CODE` map. It is sent as it is, once,
+/// before the first failure of the process.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(target_arch = "bpf"), derive(FromBytes, Immutable, KnownLayout))]
+pub struct Code {
+    /// Whose code it is.
+    pub program: Program,
+    /// Where the executable's code is mapped: `mm_struct.start_code`.
+    pub start_code: u64,
+    /// First address behind: `mm_struct.end_code`.
+    pub end_code: u64,
+    /// Inode number of the executable.
+    pub inode: u64,
+    /// Device that it is on: `super_block.s_dev`, the minor number in the lower 20 bits.
+    pub device: u32,
+    /// 1 once it was sent.
+    pub is_sent: u32,
+    /// Bytes used of `path`; more than [`PATH_ROOM`] when it is too long to be told.
+    pub path_len: u32,
+    /// 1 when the path goes up to the root of the mount namespace.
+    pub path_is_whole: u32,
+    /// User stack at the first attempt.
+    pub addresses: Stack<USER_FRAMES>,
+    /// Bytes used of `places`, or a negative errno.
+    pub places_len: i64,
+    /// Where each of `addresses` lies.
+    pub places: [Place; USER_FRAMES],
+    /// Names of the executable and of its directories, innermost first, each ended by a zero.
+    pub path: [u8; PATH_ROOM + NAME_ROOM],
+}
+
+/// Bytes of an executable's path that are told. A power of two.
+pub const PATH_ROOM: usize = 1024;
+/// Bytes of one name of a path, with the zero at its end (NAME_MAX, include/uapi/linux/limits.h).
+pub const NAME_ROOM: usize = 256;
+
 /// What the programs count, per processor: the only value of the `COUNTERS` map.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -197,6 +268,8 @@ pub struct Counters {
     pub replaced: u64,
     /// Kernel memory that could not be read; the event was given up.
     pub faults: u64,
+    /// Times that the ring buffer had no room for [`Code`]: it is tried again at the next failure.
+    pub code_unsent: u64,
     /// Durations of the established attempts, see [`DURATION_BUCKETS`].
     pub durations: [u64; DURATION_BUCKETS],
 }

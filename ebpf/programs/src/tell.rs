@@ -7,11 +7,12 @@ use aya_ebpf::{
     maps::{Array, RingBuf},
 };
 use synscope_ebpf::record::{
-    Attempt, KERNEL_FRAMES, Record, RecordWithStacks, Stack, USER_FRAMES, WAKE_EVERY_NS,
+    Attempt, KERNEL_FRAMES, Record, RecordWithStacks, Stack, USER_FRAMES, WAKE_EVERY_NS, kind,
 };
 
 use crate::{
     attempt::{self, BPF_F_USER_STACK},
+    code,
     counters::counters,
     filter,
     kernel::{self, Fault},
@@ -26,7 +27,7 @@ static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 static WOKEN: Array<u64> = Array::with_max_entries(1, 0);
 
 // Flags of bpf_ringbuf_output and bpf_ringbuf_submit.
-const BPF_RB_NO_WAKEUP: u64 = 1;
+pub(crate) const BPF_RB_NO_WAKEUP: u64 = 1;
 const BPF_RB_FORCE_WAKEUP: u64 = 2;
 
 /// Nanoseconds since boot, suspended time included.
@@ -102,6 +103,9 @@ pub(crate) fn send(ctx: &impl EbpfContext, record: &Record, user: UserStack) {
         return;
     }
     let Some(counters) = counters() else { return };
+    if record.kind == kind::FAILED {
+        code::send(&EVENTS, &record.attempt, counters);
+    }
     counters.produced += 1;
     let sent = if attempt::wants_stacks() { send_with_stacks(ctx, record, user) } else { send_bare(record) };
     if !sent {

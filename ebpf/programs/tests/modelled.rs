@@ -52,6 +52,9 @@ fn judge_reference(kernel: &Kernel, case: &Case) -> Result<(), String> {
     if case.told.as_ref().is_some_and(|expected| *expected != told) {
         return Err(format!("told is\n  {told:?}\nand should be\n  {:?}", case.told));
     }
+    if case.codes.is_some_and(|expected| expected != outcome.codes.len()) {
+        return Err(format!("code was sent {} times", outcome.codes.len()));
+    }
     if case.counted.is_some_and(|counted| !counted(&outcome.counters)) {
         return Err(format!("counted is {:?}", outcome.counters));
     }

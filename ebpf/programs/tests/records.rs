@@ -6,7 +6,10 @@ use std::mem::offset_of;
 use bpf_lab::{Object, btf::Btf};
 use synscope_ebpf::{
     OBJECT,
-    record::{Attempt, Counters, FilterId, KERNEL_FRAMES, Record, RecordWithStacks, Stack, USER_FRAMES},
+    record::{
+        Attempt, Code, Counters, FilterId, KERNEL_FRAMES, NAME_ROOM, PATH_ROOM, Place, Program, Record,
+        RecordWithStacks, Stack, USER_FRAMES,
+    },
 };
 
 struct Shape {
@@ -30,7 +33,7 @@ fn shapes() -> Vec<Shape> {
     vec![
         shape!("FilterId", FilterId { filter padding value }),
         shape!("Attempt", Attempt {
-            id start_ns cgroup tgid tid uid reported_soft_error comm retransmits unsent challenges evidence
+            id start_ns cgroup mm tgid tid uid reported_soft_error comm retransmits unsent challenges evidence
         }),
         shape!("Record", Record {
             time_ns attempt local_addr peer_addr local_port peer_port netns error soft_error exit_code kind padding
@@ -39,7 +42,12 @@ fn shapes() -> Vec<Shape> {
         shape!("Stack_3C_48_3E_", Stack<KERNEL_FRAMES> { length frames }),
         shape!("RecordWithStacks", RecordWithStacks { record user kernel }),
         shape!("Counters", Counters {
-            produced lost_ringbuf started established failed quiet untracked replaced faults durations
+            produced lost_ringbuf started established failed quiet untracked replaced faults code_unsent durations
+        }),
+        shape!("Program", Program { mm tgid padding }),
+        shape!("Place", Place { status build_id offset }),
+        shape!("Code", Code {
+            program start_code end_code inode device is_sent path_len path_is_whole addresses places_len places path
         }),
     ]
 }
@@ -47,8 +55,18 @@ fn shapes() -> Vec<Shape> {
 /// Records that the object's BTF does not describe: nothing in the object is of their type, they only pass
 /// through registers and maps without types. The sizes of maps, and every case that the interpreter plays,
 /// speak for them.
-const UNDESCRIBED: &[&str] =
-    &["FilterId", "Attempt", "Record", "Stack_3C_64_3E_", "Stack_3C_48_3E_", "RecordWithStacks", "Counters"];
+const UNDESCRIBED: &[&str] = &[
+    "FilterId",
+    "Attempt",
+    "Record",
+    "Stack_3C_64_3E_",
+    "Stack_3C_48_3E_",
+    "RecordWithStacks",
+    "Counters",
+    "Program",
+    "Place",
+    "Code",
+];
 
 #[test]
 fn records_are_laid_out_as_user_space_reads_them() {
@@ -68,7 +86,13 @@ fn no_record_has_bytes_that_belong_to_no_member() {
         ($type:ty: $($size:expr),*) => { assert_eq!(size_of::<$type>(), 0 $(+ $size)*, stringify!($type)) };
     }
     assert_tight!(FilterId: 4, 4, 8);
-    assert_tight!(Attempt: 3 * 8, 4 * 4, 16, 4 * 2);
+    assert_tight!(Program: 8, 4, 4);
+    assert_tight!(Place: 4, 20, 8);
+    assert_tight!(
+        Code: size_of::<Program>(), 3 * 8, 4 * 4, size_of::<Stack<USER_FRAMES>>(), 8,
+        USER_FRAMES * size_of::<Place>(), PATH_ROOM, NAME_ROOM
+    );
+    assert_tight!(Attempt: 4 * 8, 4 * 4, 16, 4 * 2);
     assert_tight!(Record: 8, size_of::<Attempt>(), 16, 16, 2, 2, 4, 4, 4, 4, 1, 3);
     assert_tight!(Stack<USER_FRAMES>: 8, 8 * USER_FRAMES);
     assert_tight!(RecordWithStacks: size_of::<Record>(), 8 + 8 * USER_FRAMES, 8 + 8 * KERNEL_FRAMES);

@@ -2,13 +2,18 @@
 
 use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
 use synscope_ebpf::record::{Attempt, Record, RecordWithStacks, Stack, kind};
 use zerocopy::FromBytes;
 
-use crate::{cause::Failure, clock::Clock};
+use crate::{
+    cause::Failure,
+    clock::Clock,
+    code::{Code, Codes},
+};
 
 /// What happened to an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,14 +99,17 @@ pub struct Event {
     pub challenges: u16,
     /// When the trace asked for stacks.
     pub stacks: Option<Stacks>,
+    /// What the kernel kept of the caller's code, from the first failure of the process on.
+    pub code: Option<Arc<Code>>,
 }
 
-/// Decodes one record of the ring buffer. `None` when it is not one of ours: a size or a kind that this
-/// version does not know.
-pub(crate) fn decode(bytes: &[u8], clock: Clock) -> Option<Event> {
+/// Decodes one event of the ring buffer. `None` when it is not one of ours: a size or a kind that this version does
+/// not know.
+pub(crate) fn decode(bytes: &[u8], clock: Clock, codes: &mut Codes) -> Option<Event> {
     if let Ok(with_stacks) = RecordWithStacks::ref_from_bytes(bytes) {
         let stacks = Stacks { user: frames(&with_stacks.user), kernel: frames(&with_stacks.kernel) };
-        return event(&with_stacks.record, Some(stacks), clock);
+        let code = codes.of(&with_stacks.record.attempt);
+        return Some(Event { code, ..event(&with_stacks.record, Some(stacks), clock)? });
     }
     event(Record::ref_from_bytes(bytes).ok()?, None, clock)
 }
@@ -131,6 +139,7 @@ fn event(record: &Record, stacks: Option<Stacks>, clock: Clock) -> Option<Event>
         syn_unsent: record.attempt.unsent,
         challenges: record.attempt.challenges,
         stacks,
+        code: None,
     })
 }
 

@@ -148,7 +148,22 @@ fn check_btf() -> Vec<Check> {
             Check::ok(&name, probe.tells)
         }
     }));
+    checks.push(check_code(layout.has_code()));
     checks
+}
+
+fn check_code(is_shown: bool) -> Check {
+    let name = "code of ended processes";
+    if is_shown {
+        Check::ok(name, "kept in the kernel for processes that are gone before they are looked at")
+    } else {
+        Check::limited(
+            name,
+            "this kernel's memory descriptors or mounts look otherwise",
+            "user stacks of processes that end at once are shown as addresses only",
+            "please report the kernel's version",
+        )
+    }
 }
 
 fn check_load() -> Check {

@@ -33,6 +33,26 @@ const FOR_CONNECT_EXIT: &[Offset] = &[
     ("OFF_SOCKET_SK", "socket", "sk"),
 ];
 
+/// For what is kept of a process's code, in traces with stacks.
+const FOR_CODE: &[Offset] = &[
+    ("OFF_TASK_MM", "task_struct", "mm"),
+    ("OFF_MM_EXE_FILE", "mm_struct", "exe_file"),
+    ("OFF_MM_START_CODE", "mm_struct", "start_code"),
+    ("OFF_MM_END_CODE", "mm_struct", "end_code"),
+    ("OFF_FILE_MNT", "file", "f_path.mnt"),
+    ("OFF_FILE_DENTRY", "file", "f_path.dentry"),
+    ("OFF_DENTRY_INODE", "dentry", "d_inode"),
+    ("OFF_DENTRY_PARENT", "dentry", "d_parent"),
+    ("OFF_DENTRY_NAME", "dentry", "d_name.name"),
+    ("OFF_INODE_INO", "inode", "i_ino"),
+    ("OFF_INODE_SB", "inode", "i_sb"),
+    ("OFF_SB_DEV", "super_block", "s_dev"),
+    ("OFF_VFSMOUNT_ROOT", "vfsmount", "mnt_root"),
+    ("OFF_MOUNT_MNT", "mount", "mnt"),
+    ("OFF_MOUNT_PARENT", "mount", "mnt_parent"),
+    ("OFF_MOUNT_MOUNTPOINT", "mount", "mnt_mountpoint"),
+];
+
 const FOR_DROP: &[Offset] = &[
     ("OFF_SKB_SK", "sk_buff", "sk"),
     ("OFF_SKB_DEV", "sk_buff", "dev"),
@@ -89,8 +109,12 @@ impl Probe {
             // Found out by attaching: BTF does not describe system calls.
             Hook::SyscallExit(_) => syscall_arguments(btf).is_some(),
         };
-        hook && self.offsets.iter().all(|(_, structure, member)| btf.offset_of(structure, member).is_ok())
+        hook && has_all(btf, self.offsets)
     }
+}
+
+fn has_all(btf: &Btf, offsets: &[Offset]) -> bool {
+    offsets.iter().all(|(_, structure, member)| btf.offset_of(structure, member).is_ok())
 }
 
 /// Name of the program that only a trace with `drops` loads.
@@ -123,6 +147,7 @@ pub const PROBES: &[Probe] = &[
 
 /// What the tracer knows of a kernel. Made once, then shared by every trace.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one thing that a kernel has or lacks")]
 pub struct Layout {
     /// Value of each offset global. Those of a missing optional probe are left out: nobody reads them.
     pub(crate) offsets: Vec<(&'static str, u32)>,
@@ -132,6 +157,8 @@ pub struct Layout {
     pub(crate) drop_has_reason: bool,
     /// The helper `bpf_task_pt_regs` exists (5.15 and later).
     pub(crate) has_task_pt_regs: bool,
+    /// The kernel shows what the programs keep of a process's code.
+    pub(crate) has_code: bool,
     /// Names of the drop reasons, by number.
     pub(crate) drop_reasons: Vec<(i32, String)>,
     missing: Vec<Probe>,
@@ -144,10 +171,12 @@ impl Layout {
         if let Some(probe) = missing.iter().find(|probe| probe.required) {
             return Err(btf::Error::NoType(format!("btf_trace_{}", probe.name())));
         }
+        let has_code = has_all(btf, FOR_CODE);
         let of_probes = present.iter().flat_map(|probe| probe.offsets);
         let mut offsets = SHARED
             .iter()
             .chain(of_probes)
+            .chain(if has_code { FOR_CODE } else { &[] })
             .map(|&(global, structure, member)| Ok((global, btf.offset_of(structure, member)?)))
             .collect::<Result<Vec<_>, btf::Error>>()?;
         if let Some([first, second]) = syscall_arguments(btf) {
@@ -158,9 +187,15 @@ impl Layout {
             retransmit_has_error: btf.tracepoint_args("tcp_retransmit_skb") >= Some(3),
             drop_has_reason: btf.tracepoint_args("kfree_skb") >= Some(3),
             has_task_pt_regs: has_helper(btf, "task_pt_regs"),
+            has_code,
             drop_reasons: drop_reasons(btf),
             missing,
         })
+    }
+
+    /// True when the code of processes that are gone can be told.
+    pub fn has_code(&self) -> bool {
+        self.has_code
     }
 
     /// Programs whose hook the kernel does not have; what they tell, this kernel cannot.

@@ -31,6 +31,7 @@ pub mod symbols;
 
 mod cause;
 mod clock;
+mod code;
 mod error;
 mod event;
 mod filter;
@@ -41,6 +42,7 @@ mod tracefs;
 mod tracer;
 
 pub use cause::{Cause, Failure, errno_name};
+pub use code::{BuildId, Code};
 pub use error::Error;
 pub use event::{Event, EventKind, Owner, Stacks};
 pub use filter::{Family, Filter};

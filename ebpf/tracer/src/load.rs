@@ -19,6 +19,9 @@ use crate::{
     tracer::Options,
 };
 
+/// Processes whose code the programs keep: those that started an attempt last.
+const MAX_CODE: u32 = 1024;
+
 /// Keeps a program attached; dropping it detaches.
 pub(crate) enum Link {
     Raw { _link: RawTracePointLink },
@@ -31,8 +34,9 @@ pub(crate) fn object(layout: &Layout, options: &Options) -> Result<Ebpf, Error> 
     let filters = options.filter.bits();
     let slow_ns = u64::try_from(options.slow.as_nanos()).unwrap_or(u64::MAX);
     let [starts, stacks] = [options.starts, options.stacks].map(u32::from);
-    let [retransmit_has_error, drop_has_reason, has_task_pt_regs] =
-        [layout.retransmit_has_error, layout.drop_has_reason, layout.has_task_pt_regs].map(u32::from);
+    let [retransmit_has_error, drop_has_reason, has_task_pt_regs, has_code] =
+        [layout.retransmit_has_error, layout.drop_has_reason, layout.has_task_pt_regs, layout.has_code]
+            .map(u32::from);
 
     let mut loader = EbpfLoader::new();
     // The object has no CO-RE relocations: offsets come as globals.
@@ -48,8 +52,10 @@ pub(crate) fn object(layout: &Layout, options: &Options) -> Result<Ebpf, Error> 
         .override_global("RETRANSMIT_HAS_ERROR", &retransmit_has_error, true)
         .override_global("DROP_HAS_REASON", &drop_has_reason, true)
         .override_global("HAS_TASK_PT_REGS", &has_task_pt_regs, true)
+        .override_global("HAS_CODE", &has_code, true)
         .map_max_entries("ATTEMPTS", options.max_attempts)
         .map_max_entries("USER_STACKS", if options.stacks { options.max_attempts } else { 1 })
+        .map_max_entries("CODE", if options.stacks { MAX_CODE } else { 1 })
         .map_max_entries("EVENTS", options.ringbuf_bytes);
     loader.load(OBJECT).map_err(Error::loading)
 }

@@ -2,19 +2,24 @@
 //!
 //! A user address is first turned into a file and an offset in it, by the process's mappings, which
 //! [`crate::process`] remembers: so it can be done after the process has ended. The file is then found through
-//! the process's root directory, or that of an ancestor which shares it.
+//! the process's root directory, or that of an ancestor which shares it. Of a process that ended before its mappings
+//! were read there is what the kernel kept, [`Code`]: `gone` makes the most of that.
 
 mod elf;
 mod file;
+mod gone;
+mod image;
 mod kernel;
 mod module;
 
 use std::path::PathBuf;
 
 use crate::{
+    code::Code,
     process::{Mapping, Process},
     recent::Recent,
     symbols::{
+        gone::Builds,
         kernel::KernelSymbols,
         module::{FileId, Modules},
     },
@@ -34,6 +39,9 @@ pub struct Frame {
     pub module: Option<String>,
     /// Where the return address lies in the module's file, in bytes.
     pub module_offset: Option<u64>,
+    /// GNU build id of the module in hexadecimal, where the process was gone before its mappings were read and the
+    /// kernel had kept it.
+    pub build_id: Option<String>,
     /// Source file, where there is debug information.
     pub file: Option<PathBuf>,
     /// Line in the source file.
@@ -63,6 +71,7 @@ pub struct Symbols {
     modules: Modules,
     /// The files of mappings; `None` for those that were not to be found.
     files: Recent<MappingId, Option<FileId>>,
+    builds: Builds,
 }
 
 /// A mapping of a process, at all times.
@@ -77,7 +86,12 @@ impl Default for Symbols {
 impl Symbols {
     /// Nothing is read yet.
     pub fn new() -> Self {
-        Self { kernel: KernelSymbols::new(), modules: Modules::default(), files: Recent::new(MAX_MAPPINGS) }
+        Self {
+            kernel: KernelSymbols::new(),
+            modules: Modules::default(),
+            files: Recent::new(MAX_MAPPINGS),
+            builds: Builds::new(),
+        }
     }
 
     /// Frames of a kernel stack, from /proc/kallsyms, without those of the tracer's own programs.
@@ -85,14 +99,16 @@ impl Symbols {
         self.kernel.frames(addresses)
     }
 
-    /// Frames of a user stack, innermost first. Without the process there are only addresses.
-    pub fn user(&mut self, process: Option<&Process>, addresses: &[u64]) -> Vec<Frame> {
-        let Some(process) = process else { return addresses.iter().copied().map(Frame::bare).collect() };
+    /// Frames of a user stack, innermost first: by the process's mappings where they were read, else by what the
+    /// kernel kept of its code. Without either there are only addresses.
+    pub fn user(&mut self, process: Option<&Process>, code: Option<&Code>, addresses: &[u64]) -> Vec<Frame> {
         let calls: Vec<u64> = addresses.iter().copied().map(call_before).collect();
-        let maps = process.maps(&calls);
+        let maps = process.map(|process| process.maps(&calls)).unwrap_or_default();
+        let Some(process) = process.filter(|_| !maps.is_empty()) else { return self.gone(code, addresses) };
         let frames = addresses.iter().zip(&calls).flat_map(|(&address, &call)| match maps.find(call) {
             Some(mapping) => self.in_mapping(process, mapping, address),
-            None => vec![Frame::bare(address)],
+            // The program may have been another at the time.
+            None => self.gone(code, &[address]),
         });
         frames.collect()
     }
@@ -122,19 +138,28 @@ impl Symbols {
         let found = found.unwrap_or_else(|| {
             let file = file::find(process, mapping);
             self.files.insert(id, file.as_ref().map(|file| file.id));
+            if let Some(file) = &file {
+                self.builds.learn(file, &mapping.name);
+            }
             file.map(|file| self.modules.insert(file).frames(offset)).unwrap_or_default()
         });
-        if found.is_empty() {
-            return vec![known.clone()];
-        }
-        let complete = |frame: Frame| Frame {
-            address: known.address,
-            module: known.module.clone(),
-            module_offset: known.module_offset,
-            ..frame
-        };
-        found.into_iter().map(complete).collect()
+        completed(found, known)
     }
+}
+
+/// What was found in a file, with what is known of the address anyway; that alone when nothing was found.
+fn completed(found: Vec<Frame>, known: &Frame) -> Vec<Frame> {
+    if found.is_empty() {
+        return vec![known.clone()];
+    }
+    let complete = |frame: Frame| Frame {
+        address: known.address,
+        module: known.module.clone(),
+        module_offset: known.module_offset,
+        build_id: known.build_id.clone(),
+        ..frame
+    };
+    found.into_iter().map(complete).collect()
 }
 
 /// A return address points behind the call; the byte before it is still inside.

@@ -13,6 +13,7 @@ use tokio::{io::unix::AsyncFd, time::Instant};
 use crate::{
     btf::Btf,
     clock::Clock,
+    code::Codes,
     error::Error,
     event::{Event, decode},
     filter::Filter,
@@ -115,8 +116,7 @@ pub struct Tracer {
     ring: AsyncFd<RingBuf<MapData>>,
     /// When to look for records that woke nobody.
     look_again: Option<Instant>,
-    clock: Clock,
-    undecodable: u64,
+    decoder: Decoder,
     programs: Vec<ProgramFd>,
     attempts: HashMap<MapData, u64, [u64; ATTEMPT_WORDS]>,
     /// Keeps programs and maps loaded.
@@ -146,16 +146,8 @@ impl Tracer {
             .rev()
             .map(|probe| load::attach(&mut ebpf, probe))
             .collect::<Result<_, _>>()?;
-        let tracer = Self {
-            links,
-            ring,
-            look_again: None,
-            clock: Clock::new(),
-            undecodable: 0,
-            programs,
-            attempts,
-            _ebpf: ebpf,
-        };
+        let tracer =
+            Self { links, ring, look_again: None, decoder: Decoder::new(), programs, attempts, _ebpf: ebpf };
         Ok((tracer, counters))
     }
 
@@ -173,7 +165,7 @@ impl Tracer {
                 }
                 () = at(self.look_again) => self.look_again = None,
             }
-            self.clock.refresh();
+            self.decoder.clock.refresh();
             let before = events.len();
             if !self.drain(events, limit) {
                 self.look_again = Some(Instant::now());
@@ -186,7 +178,7 @@ impl Tracer {
 
     /// Takes what is there, without waiting, up to `limit` events. True when nothing is left.
     pub fn drain(&mut self, events: &mut Vec<Event>, limit: usize) -> bool {
-        drain(self.ring.get_mut(), self.clock, &mut self.undecodable, events, limit)
+        drain(self.ring.get_mut(), &mut self.decoder, events, limit)
     }
 
     /// Detaches the programs: from now on nothing new is produced, and what was produced can be drained.
@@ -223,7 +215,7 @@ impl Tracer {
 
     /// Records that could not be decoded: always 0, unless object and library are of different versions.
     pub fn undecodable(&self) -> u64 {
-        self.undecodable
+        self.decoder.undecodable
     }
 }
 
@@ -235,22 +227,35 @@ async fn at(moment: Option<Instant>) {
     }
 }
 
-fn drain(
-    ring: &mut RingBuf<MapData>,
+/// Makes events of records, one after the other.
+struct Decoder {
     clock: Clock,
-    undecodable: &mut u64,
-    events: &mut Vec<Event>,
-    limit: usize,
-) -> bool {
+    codes: Codes,
+    undecodable: u64,
+}
+
+impl Decoder {
+    fn new() -> Self {
+        Self { clock: Clock::new(), codes: Codes::new(), undecodable: 0 }
+    }
+
+    /// An event, unless the record tells what the code of later ones is.
+    fn event(&mut self, record: &[u8]) -> Option<Event> {
+        if self.codes.learn(record) {
+            return None;
+        }
+        let event = decode(record, self.clock, &mut self.codes);
+        self.undecodable += u64::from(event.is_none());
+        event
+    }
+}
+
+/// True when the ring is empty.
+fn drain(ring: &mut RingBuf<MapData>, decoder: &mut Decoder, events: &mut Vec<Event>, limit: usize) -> bool {
     let full = events.len().saturating_add(limit);
     while events.len() < full {
-        match ring.next() {
-            Some(bytes) => match decode(&bytes, clock) {
-                Some(event) => events.push(event),
-                None => *undecodable += 1,
-            },
-            None => return true,
-        }
+        let Some(record) = ring.next() else { return true };
+        events.extend(decoder.event(&record));
     }
     false
 }

@@ -4,7 +4,7 @@ use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use lru::LruCache;
 use synscope_tracer::{
-    Event, EventKind, Kernel, Owner,
+    Code, Event, EventKind, Kernel, Owner,
     cgroups::Cgroups,
     errno_name,
     process::{self, Processes},
@@ -138,14 +138,18 @@ impl Describer {
             return Arc::clone(&known.who);
         }
         let who = Arc::new(self.put_together(event, process.map(Arc::as_ref)));
-        let known =
-            Known { who: Arc::clone(&who), process: process.cloned(), at_unix_ns: event.time_unix_ns };
+        let known = Known {
+            who: Arc::clone(&who),
+            process: process.cloned(),
+            code: event.code.clone(),
+            at_unix_ns: event.time_unix_ns,
+        };
         self.known.put(caller, known);
         who
     }
 
     fn put_together(&mut self, event: &Event, process: Option<&process::Process>) -> Who {
-        let caller = event.owner.map(|owner| self.caller(&owner, process));
+        let caller = event.owner.map(|owner| self.caller(&owner, process, event.code.as_deref()));
         let netns = (event.netns != 0).then_some(event.netns);
         Who {
             surroundings: caller
@@ -160,7 +164,7 @@ impl Describer {
         }
     }
 
-    fn caller(&mut self, owner: &Owner, process: Option<&process::Process>) -> Caller {
+    fn caller(&mut self, owner: &Owner, process: Option<&process::Process>, code: Option<&Code>) -> Caller {
         let cgroup = self.cgroups.path(owner.cgroup).map(str::to_owned);
         let cgroup = cgroup.or_else(|| process?.cgroup.clone());
         Caller {
@@ -169,7 +173,7 @@ impl Describer {
             comm: owner.comm(),
             user: User { id: owner.uid },
             cgroup: cgroup.unwrap_or_else(|| format!("id:{}", owner.cgroup)),
-            program: process.map(Program::from).unwrap_or_default(),
+            program: Program::of(process, code),
         }
     }
 
@@ -177,7 +181,7 @@ impl Describer {
         let stacks = event.stacks.as_ref()?;
         let json = |frames: Vec<Frame>| frames.into_iter().map(super::FrameJson::from).collect();
         Some(Stack {
-            user: json(self.symbols.user(process, &stacks.user)),
+            user: json(self.symbols.user(process, event.code.as_deref(), &stacks.user)),
             kernel: json(self.symbols.kernel(&stacks.kernel)),
         })
     }
@@ -187,6 +191,7 @@ impl Describer {
 struct Known {
     who: Arc<Who>,
     process: Option<Arc<process::Process>>,
+    code: Option<Arc<Code>>,
     at_unix_ns: u64,
 }
 
@@ -195,6 +200,7 @@ impl Known {
     fn holds(&self, event: &Event, process: Option<&Arc<process::Process>>) -> bool {
         const HOLDS_NS: u64 = 1_000_000_000;
         self.process.as_ref().map(Arc::as_ptr) == process.map(Arc::as_ptr)
+            && self.code.as_ref().map(Arc::as_ptr) == event.code.as_ref().map(Arc::as_ptr)
             && event.time_unix_ns.abs_diff(self.at_unix_ns) < HOLDS_NS
     }
 }

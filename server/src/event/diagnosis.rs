@@ -213,6 +213,7 @@ mod tests {
             syn_unsent: 0,
             challenges: 0,
             stacks: None,
+            code: None,
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Serialize;
 use synscope_tracer::{
-    Event,
+    Code, Event,
     container::{self, Workload},
     netns::Names,
     process::{self, Processes},
@@ -66,14 +66,17 @@ struct Systemd {
     unit: String,
 }
 
-impl From<&process::Process> for Program {
-    fn from(process: &process::Process) -> Self {
-        let path = process.executable.as_ref().map(|path| path.to_string_lossy().into_owned());
+impl Program {
+    /// What was read of the process; of one that was gone before, its executable as the kernel had kept it.
+    pub(super) fn of(process: Option<&process::Process>, code: Option<&Code>) -> Self {
+        let path = process.and_then(|process| process.executable.as_ref());
+        let path = path.or_else(|| code?.executable.as_ref());
         let ancestor =
             |ancestor: &process::Ancestor| Ancestor { pid: ancestor.pid, comm: ancestor.comm.clone() };
+        let ancestry = process.map(|process| process.ancestry.iter().map(ancestor).collect());
         Self {
-            executable: path.map(|path| Executable { path }),
-            ancestry: process.ancestry.iter().map(ancestor).collect(),
+            executable: path.map(|path| Executable { path: path.to_string_lossy().into_owned() }),
+            ancestry: ancestry.unwrap_or_default(),
         }
     }
 }

@@ -48,6 +48,7 @@ pub(super) struct AttemptCountsJson {
     pub(super) evicted: u64,
     pub(super) missed: u64,
     faults: u64,
+    code_unsent: u64,
 }
 
 impl CountersJson {
@@ -90,6 +91,7 @@ impl From<&Counters> for CountersJson {
                 untracked: kernel.untracked,
                 replaced: kernel.replaced,
                 faults: kernel.faults,
+                code_unsent: kernel.code_unsent,
                 ..AttemptCountsJson::default()
             },
             connect_duration_log2_us: kernel.durations[..used].to_vec(),

@@ -7,15 +7,15 @@ use std::env;
 use std::fs;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::io::Errno;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, getpid, getrlimit, kill_process, setrlimit};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{Connect, Netns};
@@ -30,6 +30,15 @@ impl Actor {
     pub fn connect(netns: &Netns, comm: &str, peer: &str, patience: Duration) -> Result<Self> {
         let patience = patience.as_millis().to_string();
         Self::spawn(netns, &["connect", comm, peer, &patience], None)
+    }
+
+    /// A process that connects to `peer` as [`Connect::run`] does, and is gone the moment that this returns. Returns
+    /// the process's id.
+    pub fn flee(netns: &Netns, comm: &str, peer: &str) -> Result<u32> {
+        let mut fugitive = Self::spawn(netns, &["flee", comm, peer], None)?;
+        let status = fugitive.0.wait()?;
+        ensure!(status.signal() == Some(Signal::KILL.as_raw()), "an actor failed: {status}");
+        Ok(fugitive.pid())
     }
 
     /// As [`Actor::connect`], for another user.
@@ -144,6 +153,13 @@ fn play(part: &[String]) -> Result<()> {
             fs::write("/proc/self/comm", comm).context("naming the process")?;
             thread::sleep(Duration::from_millis(patience.parse()?));
             Ok(())
+        }
+        ["flee", comm, peer] => {
+            fs::write("/proc/self/comm", comm).context("naming the process")?;
+            let connect = Connect::to_address(peer)?;
+            connect.run()?;
+            // Faster than any exit.
+            Ok(kill_process(getpid(), Signal::KILL)?)
         }
         ["spin", comm] => {
             fs::write("/proc/self/comm", comm).context("naming the process")?;

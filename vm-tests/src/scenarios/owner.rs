@@ -1,16 +1,19 @@
 //! Whose attempt it was, when the kernel works on it under somebody else's name.
 
+use std::env;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
-use super::expect::{only, owned};
-use crate::harness::{Actor, Connect, Lab, Netns};
+use super::expect::{only, owned, refuse};
+use crate::harness::{Actor, Connect, Json, Lab, Netns};
 
 super::scenarios!["owner":
     retransmit_while_other_processes_burn_every_core,
     process_that_is_gone_when_the_end_is_told,
+    quick_process_gone_before_its_stack_is_symbolised,
+    process_killed_before_its_first_retransmit,
 ];
 
 /// The softirq that sends a SYN again runs on top of whatever task the core was busy with.
@@ -39,4 +42,51 @@ fn process_that_is_gone_when_the_end_is_told(lab: &Lab) -> Result<()> {
         .is("/process/tid", actor.pid())?
         .is("/process/comm", "owner-gone")?;
     Ok(())
+}
+
+/// Requires the innermost frame to lie in this program, which every actor runs.
+fn code_is_known(event: &Json) -> Result<()> {
+    let program = env::current_exe()?;
+    let program = program.to_str().context("a path that is not UTF-8")?;
+    event.is("/process/executable/path", program)?.is("/stack/user/0/module", program)?;
+    ensure!(event.count("/stack/user/0/module_offset")? > 0, "{}", event.0);
+    Ok(())
+}
+
+/// It is gone within microseconds; the reader of the ring buffer may be waiting for milliseconds still.
+fn quick_process_gone_before_its_stack_is_symbolised(lab: &Lab) -> Result<()> {
+    const TIMES: usize = 50;
+    let netns = Netns::new()?;
+    let mut trace = lab.trace(&only(&netns))?;
+    refuse(&netns, "stays", "127.0.0.1:81")?;
+    let stays = trace.expect("connect.failed")?;
+    code_is_known(&stays)?;
+    let fled =
+        (0..TIMES).map(|_| Actor::flee(&netns, "flees", "127.0.0.1:81")).collect::<Result<Vec<_>>>()?;
+    for pid in fled {
+        let gone = trace.expect("connect.failed")?;
+        gone.is("/process/pid", pid)?.is("/process/comm", "flees")?;
+        code_is_known(&gone)?;
+        // The same line of the same program: named alike, as far as the program has names.
+        for known in ["function", "offset", "module_offset", "file", "line"] {
+            let frame = format!("/stack/user/0/{known}");
+            gone.is(&frame, stays.at(&frame).clone())?;
+        }
+    }
+    let state = trace.stop()?;
+    state.is("/counters/produced", TIMES + 1)?.is("/counters/delivered", TIMES + 1)?;
+    state.is("/counters/attempts/code_unsent", 0)?;
+    Ok(())
+}
+
+fn process_killed_before_its_first_retransmit(lab: &Lab) -> Result<()> {
+    let netns = Netns::new()?;
+    let mut trace = lab.trace(&only(&netns))?;
+    let actor = Actor::connect(&netns, "killed-early", "203.0.113.7:22", Duration::from_secs(30))?;
+    // Counted, not told: nobody has looked at the process.
+    trace.counted("started", 1)?;
+    drop(actor);
+    let end = trace.expect("connect.failed")?;
+    end.is("/tcp/connect/cause", "killed")?.is("/process/comm", "killed-early")?;
+    code_is_known(&end)
 }

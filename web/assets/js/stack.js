@@ -19,9 +19,16 @@ function line(frame) {
   } else {
     item.append(el('code', { class: 'address' }, visible(frame.address)));
   }
-  const where = frame.file ? frame.file + (frame.line === undefined ? '' : `:${frame.line}`) : frame.module;
+  const where = whereOf(frame);
   if (where) item.append(el('span', { class: 'where', title: visible(where) }, visible(shorten(where))));
   return item;
+}
+
+/** Source line, file, or build. @param {Frame} frame */
+export function whereOf(frame) {
+  if (frame.file) return frame.file + (frame.line === undefined ? '' : `:${frame.line}`);
+  if (frame.module || !frame.build_id) return frame.module;
+  return `build id ${frame.build_id}+0x${(frame.module_offset ?? 0).toString(16)}`;
 }
 
 /** The end of a path says most. @param {string} path */

@@ -26,6 +26,7 @@ const UNUSUAL = [
   ['Evicted', ({ attempts }) => attempts.evicted, 'Attempts whose end was not seen: they grew too old for the kernel\'s map'],
   ['Hooks missed', ({ attempts }) => attempts.missed, 'Times the kernel skipped a probe, because the processor was in it already'],
   ['Faults', ({ attempts }) => attempts.faults, 'Events given up because kernel memory could not be read'],
+  ['Code not sent', ({ attempts }) => attempts.code_unsent, 'Failures told without the code of their process: the kernel\'s ring buffer had no room for it'],
   ['Not looked up', ({ unasked }) => unasked, 'Events told without NAT, twin and listener: too many asked in that second'],
 ];
 

@@ -51,7 +51,7 @@ impl Mapping {
 }
 
 impl Maps {
-    pub(super) fn read(pid: u32) -> io::Result<Self> {
+    pub(crate) fn read(pid: u32) -> io::Result<Self> {
         let file = File::open(format!("/proc/{pid}/maps"))?;
         Self::parse(BufReader::new(file.take(MAX_BYTES)))
     }

@@ -44,17 +44,33 @@ pub(super) fn find(process: &Process, mapping: &Mapping) -> Option<Found> {
     let by_mapping = PathBuf::from(format!("/proc/{}/map_files/{start:x}-{end:x}", process.pid));
     // The link leads to the very file, even when it has been removed.
     let found = open(&by_mapping, |file| file.ino() == mapping.inode);
-    found.or_else(|| by_path(process, mapping)).map(|(file, metadata)| Found {
-        id: FileId {
+    let has_our_root = process.root().is_some() && process.root() == root_of(std::process::id());
+    found
+        .or_else(|| by_path(process, mapping))
+        .map(|(file, metadata)| Found::new(file, &metadata, has_our_root))
+}
+
+/// Opens the file that has this path below our own root.
+pub(super) fn at(path: &Path) -> Option<Found> {
+    let (file, metadata) = open(path, |_| true)?;
+    Some(Found::new(file, &metadata, true))
+}
+
+impl Found {
+    fn new(file: File, metadata: &Metadata, has_our_root: bool) -> Self {
+        let id = FileId {
             device: metadata.dev(),
             inode: metadata.ino(),
             size: metadata.size(),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
-        },
-        trusted: is_of_this_host(process, &metadata),
-        size: metadata.size(),
-        file,
-    })
+        };
+        Self { id, file, size: metadata.size(), trusted: has_our_root && is_of_this_host(metadata) }
+    }
+
+    /// True when it is what the kernel's numbers of a file stand for.
+    pub(super) fn is(&self, (major, minor): (u32, u32), inode: u64) -> bool {
+        (self.id.device, self.id.inode) == (makedev(major.into(), minor.into()), inode)
+    }
 }
 
 /// Looks for the path in the root of the process, of ancestors that share this root, and in ours.
@@ -94,12 +110,10 @@ pub(super) fn path_of(file: &File) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
-/// True for what root put onto the file system of this host's /usr, seen from this host's root.
-fn is_of_this_host(process: &Process, file: &Metadata) -> bool {
+/// True for what root put onto the file system of this host's /usr.
+fn is_of_this_host(file: &Metadata) -> bool {
     const WRITABLE_BY_OTHERS: u32 = 0o022;
-    process.root().is_some()
-        && process.root() == root_of(std::process::id())
-        && file.uid() == 0
+    file.uid() == 0
         && file.mode() & WRITABLE_BY_OTHERS == 0
         && fs::metadata("/usr").is_ok_and(|system| system.dev() == file.dev())
 }

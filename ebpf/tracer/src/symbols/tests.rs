@@ -81,7 +81,7 @@ impl Helper {
     }
 
     fn frames(&self) -> Vec<Frame> {
-        Symbols::new().user(Some(&self.process), &[self.landmark()])
+        Symbols::new().user(Some(&self.process), None, &[self.landmark()])
     }
 }
 
@@ -139,7 +139,7 @@ fn this_process_has_functions_with_lines() {
     let process = Processes::numbering_alike().at(std::process::id(), u64::MAX).unwrap();
     let mut symbols = Symbols::new();
     let address = address_of_landmark();
-    let frames = symbols.user(Some(&process), &[address, 0, address, u64::MAX]);
+    let frames = symbols.user(Some(&process), None, &[address, 0, address, u64::MAX]);
     assert_line(&frames[..1]);
     let expected = [frames[0].clone(), Frame::bare(0), frames[0].clone(), Frame::bare(u64::MAX)];
     assert_eq!(frames, expected);
@@ -147,7 +147,7 @@ fn this_process_has_functions_with_lines() {
 
 #[test]
 fn without_a_process_there_are_addresses() {
-    assert_eq!(Symbols::new().user(None, &[1, 2]), [Frame::bare(1), Frame::bare(2)]);
+    assert_eq!(Symbols::new().user(None, None, &[1, 2]), [Frame::bare(1), Frame::bare(2)]);
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn a_stripped_program_shows_module_and_offset() {
         }
     };
     let address = mapping.start + 0x100;
-    let frames = Symbols::new().user(Some(&process), &[address]);
+    let frames = Symbols::new().user(Some(&process), None, &[address]);
     child.kill().unwrap();
     child.wait().unwrap();
     assert_module_only(&frames, process.executable.as_ref().unwrap().to_str().unwrap());
@@ -248,7 +248,7 @@ fn inlined_functions_are_frames_of_their_own() {
     let process = Processes::numbering_alike().at(std::process::id(), u64::MAX).unwrap();
     let start = surrounding as fn() -> u32 as usize as u64;
     let mut symbols = Symbols::new();
-    let mut stacks = (1..64).map(|offset| symbols.user(Some(&process), &[start + offset]));
+    let mut stacks = (1..64).map(|offset| symbols.user(Some(&process), None, &[start + offset]));
     let stack = stacks.find(|frames| frames.iter().any(|frame| frame.inlined)).unwrap();
     let names: Vec<_> =
         stack.iter().filter_map(|frame| frame.function.as_deref()?.rsplit("::").next()).collect();

@@ -8,6 +8,7 @@ use synscope_tracer::Options;
 
 use crate::{
     fixtures::Kernel,
+    program::Program,
     things::{Packet, Socket},
 };
 
@@ -55,6 +56,8 @@ pub enum Step {
     Wait(u64),
     /// Another task runs.
     Switch(Task),
+    /// The current task runs another program, or none: then it is a thread of the kernel.
+    Runs(Option<Program>),
     /// The current task's `flags` and `exit_code`.
     Exiting(u32, i32),
     /// Another processor goes on.
@@ -130,6 +133,8 @@ pub struct Case {
     pub steps: Vec<Step>,
     /// What must be told on kernels that have every hook; `None` where only the reference knows.
     pub told: Option<Vec<Told>>,
+    /// How many processes' code must be sent on kernels that show it; `None` where only the reference knows.
+    pub codes: Option<usize>,
     /// Checks of what was counted.
     pub counted: Option<fn(&Counters) -> bool>,
     /// Without this global set, or this tracepoint, a kernel cannot tell what `told` says.

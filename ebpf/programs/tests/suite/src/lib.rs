@@ -10,6 +10,7 @@ pub mod histories;
 pub mod live;
 pub mod modelled;
 pub mod outcome;
+pub mod program;
 pub mod reference;
 pub mod settings;
 pub mod things;

@@ -7,6 +7,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs,
     time::Duration,
 };
 
@@ -27,7 +28,7 @@ use nix::{
 };
 use synscope_ebpf::{
     OBJECT,
-    record::{Attempt, Counters, Stack, USER_FRAMES},
+    record::{Attempt, Code, Counters, Stack, USER_FRAMES},
 };
 use synscope_tracer::{Hook, Options, PROBES};
 use zerocopy::FromBytes as _;
@@ -36,7 +37,8 @@ use crate::{
     case::{Case, Index, Step},
     fabric::{Fabric, Memory},
     fixtures::Kernel,
-    outcome::{Outcome, Sent, Walk},
+    outcome::{Outcome, Sent, SentCode, Walk},
+    program::Program,
     reference::{Host, Reference},
     settings::{self, Entry},
     things::Piece,
@@ -50,6 +52,7 @@ pub type Wrong = Box<dyn std::error::Error>;
 const PIECES: u32 = 64;
 const ATTEMPT_LEN: usize = size_of::<Attempt>();
 const STACK_LEN: usize = size_of::<Stack<USER_FRAMES>>();
+const CODE_LEN: usize = size_of::<Code>();
 const COUNTER_WORDS: usize = size_of::<Counters>() / 8;
 
 /// The running kernel, ready to play cases on one processor.
@@ -74,7 +77,7 @@ impl Bench {
         prctl::set_name(&std::ffi::CString::new(&comm[..end])?)?;
         let mut arena = Arena::new(PIECES)?;
         let task = Task { comm, ..arena.current_task()? };
-        let host = Host { task, cpu: u32::try_from(cpu)?, counted: 0 };
+        let host = Host { task, program: own_program()?, cpu: u32::try_from(cpu)?, counted: 0 };
         Ok(Self { kernel, arena, host, verified: BTreeMap::new() })
     }
 
@@ -86,7 +89,7 @@ impl Bench {
     /// Why a case cannot be played here; `None` when it can.
     pub fn unfit(&self, case: &Case) -> Option<&'static str> {
         let reason = case.steps.iter().find_map(|step| match step {
-            Step::Switch(_) => Some("there is no other task"),
+            Step::Switch(_) | Step::Runs(_) => Some("there is no other task"),
             Step::Exiting(..) => Some("the task is not exiting"),
             Step::Cpu(_) => Some("programs run in the caller's place on its processor"),
             Step::FailRead(_) => Some("no read fails on demand"),
@@ -181,20 +184,20 @@ impl Bench {
         for entry in settings::entries(&case.options.filter) {
             insert(&mut ebpf, &entry)?;
         }
-        let mut sent = Vec::new();
+        let mut told = (Vec::new(), Vec::new());
         for step in &case.steps {
             match step {
                 Step::Become(sock, socket) => {
                     fabric.change(&self.kernel, *sock, socket, &mut self.arena);
                 }
-                Step::Drain => drain(&mut ebpf, &mut sent)?,
+                Step::Drain => drain(&mut ebpf, &mut told)?,
                 Step::Unkept(sock) => forget_stack(&mut ebpf, fabric.sockets[*sock])?,
                 Step::Counted(sock, count) => set_counts(&mut ebpf, fabric.sockets[*sock], *count)?,
                 fired => self.fire(&mut ebpf, &fabric, fired)?,
             }
         }
-        drain(&mut ebpf, &mut sent)?;
-        outcome(&mut ebpf, &fabric, sent)
+        drain(&mut ebpf, &mut told)?;
+        outcome(&mut ebpf, &fabric, told)
     }
 
     fn fire(&self, ebpf: &mut Ebpf, fabric: &Fabric, step: &Step) -> Result<(), ProgramError> {
@@ -307,9 +310,16 @@ fn forget_stack(ebpf: &mut Ebpf, sock: u64) -> Result<(), Wrong> {
     Ok(stacks.remove(&sock)?)
 }
 
-fn drain(ebpf: &mut Ebpf, sent: &mut Vec<Sent>) -> Result<(), Wrong> {
+/// Records, and code of processes.
+type AllTold = (Vec<Sent>, Vec<SentCode>);
+
+fn drain(ebpf: &mut Ebpf, (sent, codes): &mut AllTold) -> Result<(), Wrong> {
     let mut ring = RingBuf::try_from(map(ebpf, "EVENTS")?)?;
     while let Some(bytes) = ring.next() {
+        if let Some(code) = SentCode::read(&bytes, sent.len()) {
+            codes.push(code);
+            continue;
+        }
         sent.push(Sent::read(&bytes).ok_or("a record of an unknown size")?);
     }
     Ok(())
@@ -324,7 +334,7 @@ fn counters(ebpf: &mut Ebpf) -> Result<Counters, Wrong> {
     Ok(zerocopy::transmute!(sum))
 }
 
-fn outcome(ebpf: &mut Ebpf, fabric: &Fabric, sent: Vec<Sent>) -> Result<Outcome, Wrong> {
+fn outcome(ebpf: &mut Ebpf, fabric: &Fabric, (sent, codes): AllTold) -> Result<Outcome, Wrong> {
     let counters = counters(ebpf)?;
     let index = |address: u64| -> Result<Index, Wrong> {
         let known = fabric.sockets.iter().position(|&sock| sock == address);
@@ -341,7 +351,13 @@ fn outcome(ebpf: &mut Ebpf, fabric: &Fabric, sent: Vec<Sent>) -> Result<Outcome,
     }
     let stacks: HashMap<_, u64, [u8; STACK_LEN]> = HashMap::try_from(map(ebpf, "USER_STACKS")?)?;
     let stacks_kept = stacks.keys().map(|sock| index(sock?)).collect::<Result<_, _>>()?;
-    Ok(Outcome { sent, counters, pending, stacks_kept, reads: 0, wakes: 0 })
+    let mut codes_kept = BTreeMap::new();
+    let kept: HashMap<_, [u64; 2], [u8; CODE_LEN]> = HashMap::try_from(map(ebpf, "CODE")?)?;
+    for entry in &kept {
+        let code = Code::read_from_bytes(&entry?.1).map_err(|_| "code of another size")?;
+        codes_kept.insert((code.program.mm, code.program.tgid), code.is_sent == 1);
+    }
+    Ok(Outcome { sent, codes, counters, pending, stacks_kept, codes_kept, reads: 0, wakes: 0 })
 }
 
 /// Nanoseconds since boot.
@@ -363,6 +379,30 @@ fn check_times(outcome: &Outcome, before: u64, after: u64) -> Result<(), Wrong> 
     Ok(())
 }
 
+/// What this process runs, as /proc shows it.
+fn own_program() -> Result<Program, Wrong> {
+    let executable = fs::read_link("/proc/self/exe")?;
+    let names = executable.iter().skip(1).map(|name| name.to_string_lossy().into_owned());
+    let stat = fs::read_to_string("/proc/self/stat")?;
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
+    // startcode and endcode of proc_pid_stat(5), counted from the first after the name.
+    let code = (fields[23].parse()?, fields[24].parse()?);
+    // Device and inode as the kernel has them: file systems made of others show another device in stat.
+    let maps = fs::read_to_string("/proc/self/maps")?;
+    let own = maps.lines().find(|line| line.ends_with(&*executable.to_string_lossy()));
+    let own: Vec<&str> =
+        own.ok_or("the test's own code is mapped from nowhere")?.split_whitespace().collect();
+    let (major, minor) = own[3].split_once(':').ok_or("a device is two numbers")?;
+    let device = u32::from_str_radix(major, 16)? << 20 | u32::from_str_radix(minor, 16)?;
+    Ok(Program {
+        number: 1,
+        code,
+        inode: own[4].parse()?,
+        device,
+        mounts: vec![names.collect::<Vec<_>>().into_iter().rev().collect()],
+    })
+}
+
 /// What can be foretold and seen: no times, no frames, no reads or wake-ups, but whether there was a stack at all.
 fn without_times(mut outcome: Outcome) -> Outcome {
     outcome.reads = 0;
@@ -371,11 +411,20 @@ fn without_times(mut outcome: Outcome) -> Outcome {
     for sent in &mut outcome.sent {
         sent.record.time_ns = 0;
         sent.record.attempt.start_ns = 0;
+        sent.record.attempt.mm = sent.record.attempt.mm.min(1);
         sent.stacks = sent.stacks.as_ref().map(|(user, kernel)| (bare(user), bare(kernel)));
     }
     for attempt in outcome.pending.values_mut() {
         attempt.start_ns = 0;
+        attempt.mm = attempt.mm.min(1);
     }
+    for code in &mut outcome.codes {
+        code.program.0 = code.program.0.min(1);
+        code.addresses = bare(&code.addresses);
+        code.places = code.places.as_ref().map(|_| Vec::new()).map_err(|errno| *errno);
+    }
+    let kept = std::mem::take(&mut outcome.codes_kept).into_iter();
+    outcome.codes_kept = kept.map(|((mm, process), is_sent)| ((mm.min(1), process), is_sent)).collect();
     let durations = &mut outcome.counters.durations;
     let all: u64 = durations.iter().sum();
     durations.fill(0);

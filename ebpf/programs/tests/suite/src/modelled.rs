@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use bpf_lab::{Coverage, Machine, MapError, Object, Task, Trap, World};
-use synscope_ebpf::record::{Attempt, Counters};
+use synscope_ebpf::record::{Attempt, Code, Counters};
 use synscope_tracer::{Hook, PROBES};
 use zerocopy::FromBytes as _;
 
@@ -11,7 +11,8 @@ use crate::{
     case::{Case, Index, Step},
     fabric::{Fabric, Memory},
     fixtures::Kernel,
-    outcome::{Outcome, Sent},
+    outcome::{Outcome, Sent, SentCode},
+    program::Program,
     settings,
     things::{self, Bytes, Piece},
     world,
@@ -60,7 +61,12 @@ pub struct Bench<'a> {
     registers: u64,
     exiting: (u32, i32),
     user_stack_error: i32,
+    /// Address of the current task's memory descriptor.
+    mm: u64,
+    /// All of them, with the number that tells each from the others.
+    descriptors: BTreeMap<u64, u64>,
     sent: Vec<Sent>,
+    codes: Vec<SentCode>,
 }
 
 /// Processors that run programs in the cases.
@@ -88,7 +94,7 @@ impl<'a> Bench<'a> {
         let registers = machine.add(
             &Bytes::of(kernel, "pt_regs").set("pt_regs", "di", &[0; 8]).set("pt_regs", "si", &[0; 8]).done(),
         );
-        let task = machine.add(&task_struct(kernel, (0, 0), 0));
+        let task = machine.add(&task_struct(kernel, (0, 0), 0, 0));
         machine.world.now_ns = world::START_NS;
         // Counters start full in their lower half: adding one to a part of them only is noticed.
         for cpu in 0..PROCESSORS {
@@ -109,7 +115,10 @@ impl<'a> Bench<'a> {
             registers,
             exiting: (0, 0),
             user_stack_error: 0,
+            mm: 0,
+            descriptors: BTreeMap::new(),
             sent: Vec::new(),
+            codes: Vec::new(),
         };
         bench.switch(world::task());
         Ok(bench)
@@ -117,12 +126,31 @@ impl<'a> Bench<'a> {
 
     fn switch(&mut self, task: Task) {
         self.machine.world.task = Task { address: self.task, registers: self.registers, ..task };
+        self.machine.world.mappings = world::mappings(task);
+        self.walk_user_stack(task);
+        self.run_program(Some(&world::program(task)));
+    }
+
+    fn walk_user_stack(&mut self, task: Task) {
         self.machine.world.user_stack = world::user_stack(task, self.user_stack_error);
+    }
+
+    /// The current task runs a program from now on.
+    fn run_program(&mut self, program: Option<&Program>) {
+        self.mm = program.map_or(0, |program| {
+            let known = self.descriptors.iter().find(|(_, number)| **number == program.number);
+            if let Some((&address, _)) = known {
+                return address;
+            }
+            let address = program.fabricate(self.kernel, &mut self.machine);
+            self.descriptors.insert(address, program.number);
+            address
+        });
         self.write_task();
     }
 
     fn write_task(&mut self) {
-        let piece = task_struct(self.kernel, self.exiting, self.files);
+        let piece = task_struct(self.kernel, self.exiting, self.files, self.mm);
         self.machine.put(self.task, &piece);
     }
 
@@ -166,6 +194,7 @@ impl<'a> Bench<'a> {
             Step::Cpu(cpu) => world.cpu = cpu,
             Step::FailRead(nth) => world.failing_read = Some(nth),
             Step::Switch(task) => self.switch(task),
+            Step::Runs(ref program) => self.run_program(program.as_ref()),
             Step::Exiting(flags, code) => {
                 self.exiting = (flags, code);
                 self.write_task();
@@ -173,7 +202,7 @@ impl<'a> Bench<'a> {
             Step::UserStack(error) => {
                 self.user_stack_error = error;
                 let task = self.machine.world.task;
-                self.switch(task);
+                self.walk_user_stack(task);
             }
             Step::Address(address, port, len) => {
                 let mut bytes = vec![0; 28];
@@ -237,10 +266,26 @@ impl<'a> Bench<'a> {
 
     fn drain(&mut self) -> Result<(), Broken> {
         for bytes in self.machine.drain("EVENTS") {
+            if let Some(mut code) = SentCode::read(&bytes, self.sent.len()) {
+                code.program.0 = self.number(code.program.0)?;
+                self.codes.push(code);
+                continue;
+            }
             let read = Sent::read(&bytes);
-            self.sent.push(read.ok_or_else(|| Broken::Shape(format!("a record of {} bytes", bytes.len())))?);
+            let mut sent = read.ok_or_else(|| Broken::Shape(format!("a record of {} bytes", bytes.len())))?;
+            sent.record.attempt.mm = self.number(sent.record.attempt.mm)?;
+            self.sent.push(sent);
         }
         Ok(())
+    }
+
+    /// The number of the program with this memory descriptor.
+    fn number(&self, mm: u64) -> Result<u64, Broken> {
+        if mm == 0 {
+            return Ok(0);
+        }
+        let number = self.descriptors.get(&mm).copied();
+        number.ok_or_else(|| Broken::Shape("a memory descriptor that does not exist".into()))
     }
 
     fn sock_at(&self, key: &[u8]) -> Result<Index, Broken> {
@@ -256,14 +301,28 @@ impl<'a> Bench<'a> {
         let counters = Counters::read_from_bytes(&counters).map_err(|_| shape("counters"))?;
         let mut pending = BTreeMap::new();
         for (key, value) in self.machine.entries("ATTEMPTS") {
-            let attempt = Attempt::read_from_bytes(&value).map_err(|_| shape("an attempt"))?;
+            let mut attempt = Attempt::read_from_bytes(&value).map_err(|_| shape("an attempt"))?;
+            attempt.mm = self.number(attempt.mm)?;
             pending.insert(self.sock_at(&key)?, attempt);
         }
         let kept = self.machine.entries("USER_STACKS");
         let stacks_kept = kept.iter().map(|(key, _)| self.sock_at(key)).collect::<Result<_, _>>()?;
-        let sent = std::mem::take(&mut self.sent);
+        let mut codes_kept = BTreeMap::new();
+        for (_, value) in self.machine.entries("CODE") {
+            let code = Code::read_from_bytes(&value).map_err(|_| shape("code"))?;
+            codes_kept.insert((self.number(code.program.mm)?, code.program.tgid), code.is_sent == 1);
+        }
         let World { reads, wakes, .. } = self.machine.world;
-        Ok(Outcome { sent, counters, pending, stacks_kept, reads, wakes })
+        Ok(Outcome {
+            sent: std::mem::take(&mut self.sent),
+            codes: std::mem::take(&mut self.codes),
+            counters,
+            pending,
+            stacks_kept,
+            codes_kept,
+            reads,
+            wakes,
+        })
     }
 }
 
@@ -272,11 +331,12 @@ fn returns_zero(program: &str, returned: u64) -> Result<(), Broken> {
     if returned == 0 { Ok(()) } else { Err(Broken::Shape(format!("{program} returns {returned}"))) }
 }
 
-fn task_struct(kernel: &Kernel, (flags, exit_code): (u32, i32), files: u64) -> Piece {
+fn task_struct(kernel: &Kernel, (flags, exit_code): (u32, i32), files: u64, mm: u64) -> Piece {
     Bytes::of(kernel, "task_struct")
         .set("task_struct", "flags", &flags.to_le_bytes())
         .set("task_struct", "exit_code", &exit_code.to_le_bytes())
         .set("task_struct", "files", &files.to_le_bytes())
+        .set("task_struct", "mm", &mm.to_le_bytes())
         .done()
 }
 
@@ -317,7 +377,7 @@ fn added<'a>(values: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
     let mut words: Vec<u64> = vec![0; size_of::<Counters>() / 8];
     for value in values {
         for (sum, word) in words.iter_mut().zip(value.as_chunks::<8>().0) {
-            *sum += u64::from_le_bytes(*word).wrapping_sub(world::COUNTED);
+            *sum = sum.wrapping_add(u64::from_le_bytes(*word).wrapping_sub(world::COUNTED));
         }
     }
     words.into_iter().flat_map(u64::to_le_bytes).collect()

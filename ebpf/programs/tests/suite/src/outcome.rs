@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use synscope_ebpf::record::{Attempt, Counters, Record, RecordWithStacks, Stack};
+use synscope_ebpf::record::{Attempt, Code, Counters, PATH_ROOM, Place, Record, RecordWithStacks, Stack};
 use zerocopy::FromBytes as _;
 
 use crate::case::Index;
@@ -58,17 +58,90 @@ impl Sent {
     }
 }
 
+/// A process's code as it was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SentCode {
+    /// Records that were sent before it.
+    pub before: usize,
+    /// Memory descriptor, process.
+    pub program: (u64, u32),
+    /// Where the executable is mapped.
+    pub code: (u64, u64),
+    /// Its inode number.
+    pub inode: u64,
+    /// Its device.
+    pub device: u32,
+    /// Bytes that its path would take.
+    pub path_len: usize,
+    /// The path, where there is room for it.
+    pub path: Vec<u8>,
+    /// Whether it goes up to the root.
+    pub path_is_whole: bool,
+    /// The user stack.
+    pub addresses: Walk,
+    /// Status, build id, offset of each frame; or a negative errno.
+    pub places: Result<Vec<(i32, [u8; 20], u64)>, i64>,
+}
+
+impl Default for SentCode {
+    fn default() -> Self {
+        Self {
+            before: 0,
+            program: (0, 0),
+            code: (0, 0),
+            inode: 0,
+            device: 0,
+            path_len: 0,
+            path: Vec::new(),
+            path_is_whole: false,
+            addresses: Walk::default(),
+            places: Ok(Vec::new()),
+        }
+    }
+}
+
+impl SentCode {
+    /// Reads what lay in the ring buffer behind so many records. `None` when it is something else.
+    pub fn read(bytes: &[u8], before: usize) -> Option<Self> {
+        let code = Code::read_from_bytes(bytes).ok()?;
+        let path_len = code.path_len as usize;
+        let places = match usize::try_from(code.places_len) {
+            Ok(len) => {
+                let places = code.places.iter().take(len / size_of::<Place>());
+                Ok(places.map(|place| (place.status, place.build_id, place.offset)).collect())
+            }
+            Err(_) => Err(code.places_len),
+        };
+        Some(Self {
+            before,
+            program: (code.program.mm, code.program.tgid),
+            code: (code.start_code, code.end_code),
+            inode: code.inode,
+            device: code.device,
+            path_len,
+            path: if path_len > PATH_ROOM { Vec::new() } else { code.path[..path_len].to_vec() },
+            path_is_whole: code.path_is_whole == 1,
+            addresses: (&code.addresses).into(),
+            places,
+        })
+    }
+}
+
 /// What came of a case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// All records, in order.
     pub sent: Vec<Sent>,
+    /// Code of processes, likewise.
+    pub codes: Vec<SentCode>,
     /// Over all processors.
     pub counters: Counters,
     /// Attempts under way at the end, by socket.
     pub pending: BTreeMap<Index, Attempt>,
     /// Sockets of which a user stack is kept at the end.
     pub stacks_kept: BTreeSet<Index>,
+    /// Programs of which the code is kept at the end, and whether it was sent.
+    pub codes_kept: BTreeMap<(u64, u32), bool>,
     /// Reads of foreign memory.
     pub reads: usize,
     /// Records that woke the reader.
@@ -85,6 +158,16 @@ impl Outcome {
         }
         if self.sent.len() != expected.sent.len() {
             return Some(format!("{} records were sent instead of {}", self.sent.len(), expected.sent.len()));
+        }
+        if self.codes != expected.codes {
+            return Some(format!(
+                "code is told as\n  {:?}\nand should be\n  {:?}",
+                self.codes, expected.codes
+            ));
+        }
+        if self.codes_kept != expected.codes_kept {
+            let (ours, theirs) = (&self.codes_kept, &expected.codes_kept);
+            return Some(format!("code is kept of {ours:?} instead of {theirs:?}"));
         }
         if self.counters != expected.counters {
             let (ours, theirs) = (self.counters, expected.counters);

@@ -43,6 +43,7 @@ pub fn setup(kernel: &Kernel, options: &Options) -> Setup {
     let max_entries = [
         ("ATTEMPTS", options.max_attempts),
         ("USER_STACKS", if options.stacks { options.max_attempts } else { 1 }),
+        ("CODE", if options.stacks { 1024 } else { 1 }),
         ("EVENTS", options.ringbuf_bytes),
     ];
     Setup {

@@ -76,7 +76,15 @@ fn verify_program(mut raw: RawProgram, room: usize, options: &EbpfVerifierOption
     }
     let platform = Platform::new(&raw);
     call_known_memset(&mut raw, &platform);
-    let complaints = complaints(&mut raw, &platform, options).unwrap_or_else(|refusal| vec![refusal]);
+    let complain = |raw: &mut RawProgram, options: &EbpfVerifierOptions| {
+        complaints(raw, &platform, options).unwrap_or_else(|refusal| vec![refusal])
+    };
+    let mut complaints = complain(&mut raw, options);
+    if complaints.iter().any(|complaint| complaint.contains("Loop counter")) {
+        // A loop without an end that is known must not hide what comes after it.
+        let runtime = EbpfRuntimeConfig { check_for_termination: false, ..options.runtime.clone() };
+        complaints.extend(complain(&mut raw, &EbpfVerifierOptions { runtime, ..options.clone() }));
+    }
     Verdict { program: raw.function_name, complaints }
 }
 

@@ -1,8 +1,8 @@
 //! What surrounds the modelled programs, where a case does not say otherwise.
 
-use bpf_lab::Task;
+use bpf_lab::{Mapping, Task};
 
-use crate::settings::padded;
+use crate::{program::Program, settings::padded};
 
 /// When every case starts, in nanoseconds since boot.
 pub const START_NS: u64 = 1_000_000_000_000;
@@ -33,6 +33,23 @@ pub fn user_stack(task: Task, error: i32) -> Result<Vec<u64>, i32> {
     let frames = (0..3 + task.tid % 70)
         .map(|frame| 0x0055_0000_0000 + u64::from(task.tid) * 0x1000 + u64::from(frame));
     if error == 0 { Ok(frames.collect()) } else { Err(error) }
+}
+
+/// What a task's user stack is mapped from: the executable, code of no file that says which build it is, a library.
+pub fn mappings(task: Task) -> Vec<Mapping> {
+    let start = 0x0055_0000_0000 + u64::from(task.tid) * 0x1000;
+    let own = [task.tgid.to_le_bytes()[0]; 20];
+    let mapping = |start, end, offset, build_id| Mapping { start, end, offset, build_id };
+    vec![
+        mapping(start, start + 2, 0x400, Some(own)),
+        mapping(start + 2, start + 4, 0x9000, None),
+        mapping(start + 5, start + 0x1000, 0x1_0000_0000, Some([0x5a; 20])),
+    ]
+}
+
+/// What a task runs where nothing else is said.
+pub fn program(task: Task) -> Program {
+    Program::new(task.tgid.into(), &[&["curl", "bin"], &["usr"]])
 }
 
 /// The kernel's stack: deeper than what is kept.

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// More reads than any hook makes.
-const READS: usize = 26;
+const READS: usize = 48;
 
 pub(super) fn cases() -> Vec<Case> {
     let peer: IpAddr = v6().peer;

@@ -2,6 +2,7 @@
 
 mod active;
 mod causes;
+mod code;
 mod faults;
 mod filters;
 mod passive;
@@ -27,6 +28,7 @@ pub fn all() -> Vec<Case> {
         active::cases(),
         causes::cases(),
         passive::cases(),
+        code::cases(),
         room::cases(),
         filters::cases(),
         faults::cases(),
@@ -58,6 +60,7 @@ pub(crate) fn case(name: impl Into<String>) -> Case {
         packets: Vec::new(),
         steps: Vec::new(),
         told: None,
+        codes: None,
         counted: None,
         needs: None,
     }
@@ -87,6 +90,10 @@ impl Case {
 
     fn tells(self, told: impl Into<Vec<Told>>) -> Self {
         Self { told: Some(told.into()), ..self }
+    }
+
+    fn codes(self, count: usize) -> Self {
+        Self { codes: Some(count), ..self }
     }
 
     fn counts(self, counted: fn(&Counters) -> bool) -> Self {

@@ -31,16 +31,17 @@ impl Reference<'_> {
             self.counters.replaced += u64::from(was_missed);
             return Ok(());
         }
-        let id = self.number();
+        let (id, mm) = (self.number(), self.mm());
         let is_known = self.attempts.contains_key(&sock);
         if !is_known && self.attempts.len() == self.options.max_attempts as usize {
             self.counters.untracked += 1;
             return Ok(());
         }
         self.counters.replaced += u64::from(is_known);
-        let attempt = super::Attempt { id, ..self.attempt_of_current_task() };
+        let attempt = super::Attempt { id, mm, ..self.attempt_of_current_task() };
         let stack = self.options.stacks.then(|| self.user_stack());
         self.attempts.insert(sock, (attempt, stack));
+        self.keep_code(&attempt);
         if self.options.starts { self.tell(sock, kind::START, None) } else { Ok(()) }
     }
 

@@ -2,6 +2,7 @@
 //! the programs' making: the order in which they read foreign memory, so that the n-th read can fail.
 
 mod active;
+mod code;
 mod filter;
 mod passive;
 
@@ -12,24 +13,29 @@ use std::{
 
 use bpf_lab::Task;
 use synscope_ebpf::record::{
-    Attempt, Counters, KERNEL_FRAMES, Record, RecordWithStacks, USER_FRAMES, WAKE_EVERY_NS,
+    Attempt, Counters, KERNEL_FRAMES, Record, RecordWithStacks, USER_FRAMES, WAKE_EVERY_NS, kind,
 };
 use synscope_tracer::Options;
 
 use crate::{
     case::{Case, Index, Step},
     fixtures::Kernel,
-    outcome::{Outcome, Sent, Walk},
+    outcome::{Outcome, Sent, SentCode, Walk},
+    program::Program,
     settings::mapped,
     things::{Packet, Socket},
     world,
 };
 
+use code::Kept;
+
 /// Where a case is played: who runs first, on which processor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host {
     /// The current task.
     pub task: Task,
+    /// What it runs.
+    pub program: Program,
     /// The processor.
     pub cpu: u32,
     /// What its counters start from.
@@ -53,6 +59,8 @@ pub struct Reference<'a> {
     now: u64,
     cpu: u32,
     task: Task,
+    /// What the task runs; nothing, if it belongs to the kernel.
+    program: Option<Program>,
     flags: u32,
     exit_code: i32,
     failing_read: Option<usize>,
@@ -60,6 +68,9 @@ pub struct Reference<'a> {
     address: Option<(IpAddr, u16, usize)>,
     /// Attempts under way, with the caller's stack where stacks are wanted.
     attempts: BTreeMap<Index, (Attempt, Option<Walk>)>,
+    /// What is kept of processes' code, by memory descriptor and process.
+    codes: BTreeMap<(u64, u32), Kept>,
+    codes_sent: Vec<SentCode>,
     /// Sockets whose end was told and whose connect() may still have to return.
     ended: BTreeSet<Index>,
     counters: Counters,
@@ -91,12 +102,15 @@ impl<'a> Reference<'a> {
             now: world::START_NS,
             cpu: host.cpu,
             task: host.task,
+            program: Some(host.program.clone()),
             flags: 0,
             exit_code: 0,
             failing_read: None,
             user_stack_error: 0,
             address: None,
             attempts: BTreeMap::new(),
+            codes: BTreeMap::new(),
+            codes_sent: Vec::new(),
             ended: BTreeSet::new(),
             counters: Counters::default(),
             started: BTreeMap::new(),
@@ -111,7 +125,8 @@ impl<'a> Reference<'a> {
 
     /// Everything that the case's steps must lead to, in the modelled world.
     pub fn play(kernel: &'a Kernel, case: &Case) -> Outcome {
-        Self::play_as(kernel, case, &Host { task: world::task(), cpu: 0, counted: world::COUNTED })
+        let (task, counted) = (world::task(), world::COUNTED);
+        Self::play_as(kernel, case, &Host { task, program: world::program(task), cpu: 0, counted })
     }
 
     /// The same for another task and processor.
@@ -147,7 +162,8 @@ impl<'a> Reference<'a> {
             Step::Reset(sock) => self.reset(*sock),
             Step::Become(sock, socket) => self.sockets[*sock] = *socket,
             Step::Wait(ns) => self.now += ns,
-            Step::Switch(task) => self.task = *task,
+            Step::Switch(task) => (self.task, self.program) = (*task, Some(world::program(*task))),
+            Step::Runs(program) => self.program.clone_from(program),
             Step::Exiting(flags, exit_code) => (self.flags, self.exit_code) = (*flags, *exit_code),
             Step::Cpu(cpu) => self.cpu = *cpu,
             Step::FailRead(nth) => self.failing_read = Some(*nth),
@@ -173,11 +189,14 @@ impl<'a> Reference<'a> {
         let kept = self.attempts.iter().filter(|(_, (_, stack))| stack.is_some());
         let stacks_kept = kept.map(|(&sock, _)| sock).collect();
         let pending = self.attempts.into_iter().map(|(sock, (attempt, _))| (sock, attempt)).collect();
+        let codes_kept = self.codes.iter().map(|(&program, kept)| (program, kept.is_sent())).collect();
         Outcome {
             sent: self.sent,
+            codes: self.codes_sent,
             counters: self.counters,
             pending,
             stacks_kept,
+            codes_kept,
             reads: self.reads,
             wakes: self.wakes,
         }
@@ -224,6 +243,9 @@ impl<'a> Reference<'a> {
     fn send(&mut self, record: Record, user: UserStack) {
         if !self.passes_when_told(record.local_port) {
             return;
+        }
+        if record.kind == kind::FAILED {
+            self.send_code(&record.attempt);
         }
         self.counters.produced += 1;
         let size = if self.options.stacks { size_of::<RecordWithStacks>() } else { size_of::<Record>() };
@@ -303,6 +325,7 @@ const NOBODY: Attempt = Attempt {
     id: 0,
     start_ns: 0,
     cgroup: 0,
+    mm: 0,
     tgid: 0,
     tid: 0,
     uid: 0,

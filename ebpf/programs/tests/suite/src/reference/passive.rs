@@ -113,7 +113,10 @@ impl Reference<'_> {
         }
         let id = self.number();
         self.counters.failed += 1;
-        let attempt = super::Attempt { id, evidence: evidence::BEFORE_SYN, ..self.attempt_of_current_task() };
+        let mm = self.mm();
+        let attempt =
+            super::Attempt { id, mm, evidence: evidence::BEFORE_SYN, ..self.attempt_of_current_task() };
+        self.keep_code(&attempt);
         let record = self.describe(sock, attempt, kind::FAILED, Some(error))?;
         self.send(Record { peer_addr: mapped(peer), peer_port: port, ..record }, UserStack::Current);
         Ok(())
