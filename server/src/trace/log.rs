@@ -73,7 +73,7 @@ impl Log {
         self.buffer.clear();
         // Strings, numbers and maps with string keys always serialise, and into memory; and JSON is UTF-8.
         let _ = serde_json::to_writer(&mut self.buffer, event);
-        String::from_utf8_lossy(&self.buffer).into()
+        std::str::from_utf8(&self.buffer).unwrap_or_default().into()
     }
 
     fn drop_oldest(&mut self) {
