@@ -75,6 +75,10 @@ bytecode-mutants count="400":
 fuzz seconds="60" *targets:
     scripts/fuzz.sh {{ seconds }} {{ targets }}
 
+# Whether it may run for a month: bounded, or `long`
+reliability scale="bounded": build
+    RELIABILITY={{ scale }} cargo test --locked -p vm-tests --test reliability -- --nocapture
+
 # Measure what it costs, beside its peers where they are installed (bpftrace, libbpf-tools); `--quick`, `--markdown FILE`
 bench *args: build
     cargo bench --locked -p vm-tests --bench performance -- {{ args }}

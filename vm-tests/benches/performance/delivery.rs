@@ -5,12 +5,9 @@ use std::thread;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use crate::{
-    Bench,
-    reader::{Reader, Seen},
-    report::Report,
-    storm::{Length, Load, storm},
-};
+use vm_tests::harness::{Length, Load, Reader, Seen, storm};
+
+use crate::{Bench, report::Report};
 
 const PART: &str = "Delivery of a refused storm at full speed to one WebSocket client";
 

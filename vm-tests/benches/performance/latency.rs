@@ -9,11 +9,11 @@ use std::{
 use anyhow::{Context as _, Result};
 use serde_json::json;
 
+use vm_tests::harness::{Reader, reader::processor_time, storm::paced};
+
 use crate::{
     Bench,
-    reader::{Reader, processor_time},
     report::{Report, quantile},
-    storm::paced,
     subject::peers,
 };
 

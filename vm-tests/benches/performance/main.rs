@@ -7,9 +7,7 @@ mod delivery;
 mod footprint;
 mod latency;
 mod programs;
-mod reader;
 mod report;
-mod storm;
 mod subject;
 mod throughput;
 

@@ -8,12 +8,11 @@ use aya::{
     programs::{ProgramInfo, RawTracePoint},
 };
 use bpf_lab::{asm, elf};
-use vm_tests::harness::Server;
+use vm_tests::harness::{Length, Load, Server, storm};
 
 use crate::{
     Bench,
     report::Report,
-    storm::{Length, Load, storm},
     subject::{Subject, peers, spent},
 };
 

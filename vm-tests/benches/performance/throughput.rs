@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use vm_tests::harness::Server;
+use vm_tests::harness::{Load, Server, storm::rate};
 
 use crate::{
     Bench,
     report::{Report, Spread},
-    storm::{Load, rate},
     subject::{Subject, peers},
 };
 

@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, Signal, getpid, getrlimit, kill_process, setrlimit};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{Connect, Netns};
+use super::{Connect, Netns, storm};
 
 const FLAG: &str = "--synscope-actor";
 
@@ -66,6 +66,11 @@ impl Actor {
         Self::spawn_with(netns, &["hold", "holder", &patience], |command| {
             command.stdin(socket);
         })
+    }
+
+    /// A process with so many connects to a silent peer under way, until it is dropped.
+    pub fn hold_pending(netns: &Netns, count: u64) -> Result<Self> {
+        Self::spawn(netns, &["hold-pending", "pending", &count.to_string()], None)
     }
 
     /// A process that keeps one core busy until it is dropped.
@@ -160,6 +165,12 @@ fn play(part: &[String]) -> Result<()> {
             connect.run()?;
             // Faster than any exit.
             Ok(kill_process(getpid(), Signal::KILL)?)
+        }
+        ["hold-pending", comm, count] => {
+            fs::write("/proc/self/comm", comm).context("naming the process")?;
+            let _pending = storm::pending(count.parse()?)?;
+            thread::sleep(Duration::from_mins(1));
+            Ok(())
         }
         ["spin", comm] => {
             fs::write("/proc/self/comm", comm).context("naming the process")?;

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::{Api, Server, Stream};
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
-use vm_tests::harness::{Api, Server, Stream};
 
 /// A trace with one reader.
-pub(crate) struct Reader {
+pub struct Reader {
     api: Api,
     path: String,
     stream: Stream,
@@ -15,16 +15,18 @@ pub(crate) struct Reader {
 
 /// What a reader was sent.
 #[derive(Default)]
-pub(crate) struct Seen {
-    pub(crate) failures: u64,
+pub struct Seen {
+    /// Events that it was sent.
+    pub failures: u64,
     /// Events within gaps.
-    pub(crate) missed: u64,
+    pub missed: u64,
     /// From the kernel's event to its arrival here, in milliseconds.
-    pub(crate) delays: Vec<f64>,
+    pub delays: Vec<f64>,
 }
 
 impl Reader {
-    pub(crate) fn start(server: &Server, request: &Value) -> Result<Self> {
+    /// Starts a trace and follows it.
+    pub fn start(server: &Server, request: &Value) -> Result<Self> {
         let api = server.api().clone();
         let reply = api.post("/api/v1/traces", request)?;
         reply.expect(201)?;
@@ -34,12 +36,12 @@ impl Reader {
     }
 
     /// A trace of one namespace, without stacks.
-    pub(crate) fn of_netns(server: &Server, netns: u64) -> Result<Self> {
+    pub fn of_netns(server: &Server, netns: u64) -> Result<Self> {
         Self::start(server, &json!({"filter": {"netns": netns}, "stacks": false}))
     }
 
     /// Reads until so many events were sent or skipped, or nothing comes for a while.
-    pub(crate) fn read(&mut self, events: u64) -> Result<Seen> {
+    pub fn read(&mut self, events: u64) -> Result<Seen> {
         let mut seen = Seen::default();
         // Heartbeats come every five seconds at least; two of them without an event are the end.
         let mut heartbeats = 0;
@@ -59,7 +61,7 @@ impl Reader {
     }
 
     /// The trace's counters once it has stopped.
-    pub(crate) fn stop(self) -> Result<Value> {
+    pub fn stop(self) -> Result<Value> {
         let stopped = self.api.send("POST", &format!("{}/stop", self.path), &[], None)?.expect(200)?;
         let counters = stopped.at("/counters").clone();
         self.api.delete(&self.path)?;
@@ -84,7 +86,7 @@ impl Seen {
 }
 
 /// Seconds of processor time that a process has used.
-pub(crate) fn processor_time(pid: u32) -> Result<f64> {
+pub fn processor_time(pid: u32) -> Result<f64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let after_name = stat.rsplit_once(')').context("an unknown /proc/PID/stat")?.1;
     let fields: Vec<&str> = after_name.split_whitespace().collect();

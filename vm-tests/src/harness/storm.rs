@@ -1,36 +1,42 @@
-//! The connects that are measured, as fast as one thread can make them.
+//! Connects as fast as one thread can make them, or at a steady rate.
 
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     time::{Duration, Instant},
 };
 
+use super::Netns;
 use anyhow::{Context as _, Result, ensure};
 use socket2::{Domain, Socket, Type};
-use vm_tests::harness::Netns;
 
 const CLOSED_PORT: u16 = 81;
+/// Of the network whose packets nobody answers.
+const SILENT: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 9);
 
 /// What a storm is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Load {
+pub enum Load {
     /// Connects to a loopback port where nobody listens.
     Refused,
     /// Connects to a listener, accepted and closed at both ends.
     Healthy,
+    /// Connects to a peer that never answers, given up at once.
+    Abandoned,
     /// listen() and close(): two state changes that belong to no connect.
     Listening,
 }
 
 /// How long a storm lasts.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Length {
+pub enum Length {
+    /// About so long.
     For(Duration),
+    /// So many operations: a multiple of sixteen.
     Times(u64),
 }
 
 /// Storms in a namespace, in a thread of that name; returns operations and the time that they took.
-pub(crate) fn storm(netns: &Netns, comm: &str, load: Load, length: Length) -> Result<(u64, Duration)> {
+pub fn storm(netns: &Netns, comm: &str, load: Load, length: Length) -> Result<(u64, Duration)> {
     netns.run(comm, || {
         let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
         let port = listener.local_addr()?.port();
@@ -54,7 +60,7 @@ pub(crate) fn storm(netns: &Netns, comm: &str, load: Load, length: Length) -> Re
 }
 
 /// Operations per second of a storm.
-pub(crate) fn rate(netns: &Netns, load: Load, time: Duration) -> Result<f64> {
+pub fn rate(netns: &Netns, load: Load, time: Duration) -> Result<f64> {
     let (count, took) = storm(netns, "storm", load, Length::For(time))?;
     #[expect(clippy::cast_precision_loss)]
     Ok(count as f64 / took.as_secs_f64())
@@ -74,6 +80,7 @@ fn one(load: Load, listener: &TcpListener, port: u16, count: u64) -> Result<()> 
             drop(listener.accept()?);
             drop(stream);
         }
+        Load::Abandoned => drop(unanswered()?),
         Load::Listening => {
             let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
             socket.listen(1)?;
@@ -82,8 +89,22 @@ fn one(load: Load, listener: &TcpListener, port: u16, count: u64) -> Result<()> 
     Ok(())
 }
 
+/// A connect under way to a peer that never answers.
+fn unanswered() -> Result<Socket> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    let under_way = socket.connect(&SocketAddr::from((SILENT, 443)).into());
+    ensure!(under_way.is_err(), "{SILENT} answered");
+    Ok(socket)
+}
+
+/// So many connects under way at once, in the namespace of the calling thread.
+pub fn pending(count: u64) -> Result<Vec<Socket>> {
+    (0..count).map(|_| unanswered()).collect()
+}
+
 /// Refused connects at a given rate, in bursts of a millisecond.
-pub(crate) fn paced(netns: &Netns, per_second: u32, time: Duration) -> Result<u64> {
+pub fn paced(netns: &Netns, per_second: u32, time: Duration) -> Result<u64> {
     const TICK: Duration = Duration::from_millis(1);
     netns.run("paced", || {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;

@@ -1,0 +1,71 @@
+//! Starting and stopping traces for long: nothing may grow.
+
+use std::fs;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::json;
+use vm_tests::harness::{Lab, Server};
+
+use crate::Scale;
+
+const AT_ONCE: usize = 8;
+/// Until then caches fill.
+const WARM_UP: u64 = 5;
+
+pub(crate) fn nothing_grows(lab: &Lab, scale: Scale) -> Result<()> {
+    let server = lab.own_server()?;
+    let rounds = scale.of(25, 125 + WARM_UP);
+    let mut first = None;
+    for round in 0..rounds {
+        cycle(&server)?;
+        if round + 1 == WARM_UP {
+            first = Some(Holdings::of(server.pid())?);
+        }
+    }
+    let (first, last) = (first.context("too few rounds")?, Holdings::of(server.pid())?);
+    println!("{} cycles: {first:?} → {last:?}", rounds * AT_ONCE as u64);
+    ensure!(last.files <= first.files, "descriptors: {first:?} → {last:?}");
+    ensure!(last.threads <= first.threads + 2, "threads: {first:?} → {last:?}");
+    // 1 MiB for each 1,000 cycles, and what an allocator keeps back.
+    let grown = last.resident_kib.saturating_sub(first.resident_kib);
+    let allowed = (rounds - WARM_UP) * AT_ONCE as u64 * 1024 / 1000 + 1024;
+    ensure!(grown <= allowed, "{grown} KiB more, {allowed} allowed: {first:?} → {last:?}");
+    Ok(())
+}
+
+fn cycle(server: &Server) -> Result<()> {
+    let api = server.api();
+    let mut paths = Vec::new();
+    for _ in 0..AT_ONCE {
+        let reply = api.post("/api/v1/traces", &json!({}))?;
+        reply.expect(201)?;
+        paths.push(reply.location);
+    }
+    for path in paths {
+        api.send("POST", &format!("{path}/stop"), &[], None)?.expect(200)?;
+        ensure!(api.delete(&path)?.status < 300, "deleting {path}");
+    }
+    Ok(())
+}
+
+/// What a process holds.
+#[derive(Clone, Copy, Debug)]
+struct Holdings {
+    files: usize,
+    threads: u64,
+    resident_kib: u64,
+}
+
+impl Holdings {
+    fn of(pid: u32) -> Result<Self> {
+        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let value = |name: &str| {
+            let line =
+                status.lines().find_map(|line| line.strip_prefix(name)).context("an unknown status")?;
+            let digits: String = line.chars().filter(char::is_ascii_digit).collect();
+            anyhow::Ok(digits.parse::<u64>()?)
+        };
+        let files = fs::read_dir(format!("/proc/{pid}/fd"))?.count();
+        Ok(Self { files, threads: value("Threads:")?, resident_kib: value("VmRSS:")? })
+    }
+}

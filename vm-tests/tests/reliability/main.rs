@@ -1,0 +1,82 @@
+//! Promises that hold for a month, shown in minutes: `just reliability`; `just reliability long` takes its time.
+//!
+//! Needs root and BPF. Without them every test is ignored and says why; with `CI=true` that fails.
+
+mod accounting;
+mod crash;
+mod cycles;
+mod hygiene;
+mod readers;
+
+use std::{env, process::ExitCode, sync::Arc};
+
+use anyhow::Result;
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use vm_tests::{
+    harness::{Lab, actor},
+    runner,
+};
+
+/// How much of everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scale {
+    /// Within a CI run.
+    Bounded,
+    /// As the project promises it.
+    Long,
+}
+
+impl Scale {
+    fn of(self, bounded: u64, long: u64) -> u64 {
+        if self == Self::Long { long } else { bounded }
+    }
+}
+
+type Test = (&'static str, fn(&Lab, Scale) -> Result<()>);
+
+const TESTS: &[Test] = &[
+    ("every attempt is accounted for while readers come and go", accounting::accounted_for),
+    ("no attempt leaves an entry behind", hygiene::no_entry_is_left_behind),
+    ("a killed server leaves nothing in the kernel", crash::nothing_is_left_in_the_kernel),
+    ("starting and stopping for long loses nothing", cycles::nothing_grows),
+    ("readers that stall cost the others nothing", readers::stalled_readers_are_their_own_problem),
+    ("readers that come back miss nothing that they are not told of", readers::every_hole_is_told),
+];
+
+fn main() -> ExitCode {
+    actor::take_part();
+    let mut arguments = Arguments::from_args();
+    // Each is a load of its own.
+    arguments.test_threads = Some(1);
+    let scale =
+        if env::var("RELIABILITY").is_ok_and(|scale| scale == "long") { Scale::Long } else { Scale::Bounded };
+    let Some(binary) = Lab::find_binary() else {
+        eprintln!("no server to test: `cargo build --release` builds it, SYNSCOPE_BIN names another");
+        return ExitCode::FAILURE;
+    };
+    let lab = Arc::new(Lab::new(binary));
+    let missing = runner::check_surroundings().err().map(|error| format!("{error:#}"));
+    if let Some(missing) = &missing {
+        eprintln!("RELIABILITY TESTS DO NOT RUN: {missing}");
+    }
+    let trial = |(name, test): &Test| {
+        let (lab, missing, test) = (Arc::clone(&lab), missing.clone(), *test);
+        Trial::ignorable_test(*name, move || run(&lab, scale, missing.as_deref(), test))
+    };
+    libtest_mimic::run(&arguments, TESTS.iter().map(trial).collect()).exit_code()
+}
+
+fn run(
+    lab: &Lab,
+    scale: Scale,
+    missing: Option<&str>,
+    test: fn(&Lab, Scale) -> Result<()>,
+) -> Result<Completion, Failed> {
+    match missing {
+        None => test(lab, scale).map(|()| Completion::Completed).map_err(|error| format!("{error:#}").into()),
+        Some(missing) if env::var_os("CI").is_some_and(|value| value == "true") => {
+            Err(format!("may not be skipped in CI: {missing}").into())
+        }
+        Some(missing) => Ok(Completion::ignored_with(missing)),
+    }
+}
