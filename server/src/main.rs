@@ -11,6 +11,7 @@ mod event;
 mod export;
 mod filter;
 mod history;
+mod memory;
 mod request;
 mod token;
 mod trace;

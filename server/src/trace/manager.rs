@@ -10,6 +10,7 @@ use synscope_tracer::{Kernel, Tracer};
 use super::{EndReason, Trace, lock, worker};
 use crate::{
     history::{History, HistoryError, Kept},
+    memory,
     request::{FieldError, TraceRequest},
     token::random_hex,
 };
@@ -75,6 +76,7 @@ impl Manager {
         let trace = Trace::new(random_hex(6)?, request, counters, self.history.record());
         self.history.follow(&trace);
         worker::start(&trace, probes, kernel.clone())?;
+        memory::give_back();
         traces.push(Arc::clone(&trace));
         forget_oldest_ended(&mut traces);
         tracing::info!(trace = trace.id, "started");

@@ -16,7 +16,10 @@ use tokio::{
 };
 
 use super::{EndReason, Progress, Trace, lock};
-use crate::event::{Describer, UnixNano, look};
+use crate::{
+    event::{Describer, UnixNano, look},
+    memory,
+};
 
 /// Events taken from the ring buffer at once.
 const BATCH: usize = 512;
@@ -41,9 +44,10 @@ pub(super) fn start(trace: &Arc<Trace>, tracer: Tracer, kernel: Kernel) -> io::R
     let runtime = Handle::current();
     let processes = Arc::new(Processes::new());
     let looking = Arc::clone(&processes);
-    thread::Builder::new()
-        .name("synscope-events".into())
-        .spawn(move || describe_all(&ending.0, Describer::new(kernel, processes), &runtime, queued))?;
+    thread::Builder::new().name("synscope-events".into()).spawn(move || {
+        describe_all(&ending.0, Describer::new(kernel, processes), &runtime, queued);
+        memory::give_back();
+    })?;
     tokio::spawn(read_all(Arc::clone(trace), tracer, looking, queue));
     Ok(())
 }
