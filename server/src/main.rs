@@ -43,6 +43,7 @@ impl From<synscope_tracer::Error> for Failure {
 }
 
 fn main() -> ExitCode {
+    memory::keep_together();
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

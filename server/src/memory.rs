@@ -1,7 +1,16 @@
 //! Memory that has been freed, and that the allocator keeps for itself.
 
-/// Gives freed memory back to the kernel. Reading the kernel's type information takes some 20 MiB for a moment for every
-/// trace, on whichever thread starts it; glibc would keep as much for each of them.
+/// Has all threads allocate from one heap. Reading the kernel's type information takes some 20 MiB for a moment for every
+/// trace, on whichever thread starts it, and of the heaps that glibc makes for threads it gives nothing back.
+pub(crate) fn keep_together() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: mallopt only sets a number, here before there are other threads.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
+}
+
+/// Gives freed memory back to the kernel.
 pub(crate) fn give_back() {
     #[cfg(target_env = "gnu")]
     // SAFETY: malloc_trim holds the allocator's own locks, and touches only what is free.
