@@ -1,4 +1,4 @@
-//! Addresses to functions and source lines, by blazesym.
+//! Addresses to functions and source lines: the kernel's by its own table, those of processes by blazesym.
 //!
 //! A user address is first turned into a file and an offset in it, by the process's mappings, which
 //! [`crate::process`] remembers: so it can be done after the process has ended. The file is then found through
@@ -9,6 +9,7 @@ mod elf;
 mod file;
 mod gone;
 mod image;
+mod kallsyms;
 mod kernel;
 mod module;
 

@@ -1,17 +1,12 @@
 //! Kernel stacks.
 
-use blazesym::{
-    MaybeDefault,
-    symbolize::{
-        Input, Symbolized, Symbolizer,
-        source::{Kernel, Source},
-    },
+use super::{
+    Frame, call_before,
+    kallsyms::{Kallsyms, Place},
 };
-
-use super::{Frame, call_before};
 use crate::recent::Recent;
 
-/// Addresses remembered. A host's failing connects come from a few hundred.
+/// Addresses remembered that are not the kernel's own. A host's failing connects come from a few hundred.
 const MAX_ADDRESSES: usize = 16_384;
 
 /// Names that stand between a tracepoint and the program that takes the stack.
@@ -19,52 +14,52 @@ const TRACING: [&str; 4] = ["bpf_prog_", "bpf_trace_run", "__bpf_trace_", "__tra
 /// They are among the innermost frames. Further out, such a name is part of what happened.
 const TRACING_FRAMES: usize = 8;
 
-/// Looks kernel addresses up in /proc/kallsyms.
+/// Names kernel addresses.
 #[derive(Debug)]
 pub(super) struct KernelSymbols {
-    symbolizer: Symbolizer,
+    /// What modules and other people's BPF programs were found at, and what was not found: to look again is to
+    /// read all of /proc/kallsyms.
     known: Recent<u64, Frame>,
 }
 
 impl KernelSymbols {
     pub(super) fn new() -> Self {
-        Self { symbolizer: Symbolizer::new(), known: Recent::new(MAX_ADDRESSES) }
+        Self { known: Recent::new(MAX_ADDRESSES) }
     }
 
     pub(super) fn frames(&mut self, addresses: &[u64]) -> Vec<Frame> {
-        let unknown: Vec<u64> =
-            addresses.iter().copied().filter(|address| self.known.get(address).is_none()).collect();
-        if !unknown.is_empty() {
-            self.look_up(&unknown);
+        let symbols = Kallsyms::shared();
+        let core = |&address: &u64| frame(address, symbols.core(call_before(address)));
+        // First without the tracer's own programs, which every trace has at other addresses.
+        let mut frames = without_tracing(addresses.iter().map(core).collect());
+        for frame in frames.iter_mut().filter(|frame| frame.function.is_none()) {
+            *frame = self.outside(frame.address);
         }
-        let known =
-            |&address: &u64| self.known.get(&address).cloned().unwrap_or_else(|| Frame::bare(address));
-        without_tracing(addresses.iter().map(known).collect())
+        frames
     }
 
-    fn look_up(&mut self, addresses: &[u64]) {
-        let source = Source::Kernel(Kernel {
-            // A vmlinux on disk may be of another build than the one that runs.
-            vmlinux: MaybeDefault::None,
-            ..Kernel::default()
-        });
-        let calls: Vec<u64> = addresses.iter().copied().map(call_before).collect();
-        let found = self.symbolizer.symbolize(&source, Input::AbsAddr(&calls)).unwrap_or_default();
-        let mut found = found.iter().map(Symbolized::as_sym);
-        for &address in addresses {
-            // What is not found is remembered as well: looking again would read all of /proc/kallsyms.
-            let frame = match found.next().flatten() {
-                Some(symbol) => Frame {
-                    function: Some(symbol.name.to_string()),
-                    // One back for the byte that was subtracted before the look-up.
-                    offset: Some(symbol.offset as u64 + 1),
-                    module: symbol.module.as_ref().map(|module| module.to_string_lossy().into_owned()),
-                    ..Frame::bare(address)
-                },
-                None => Frame::bare(address),
-            };
-            self.known.insert(address, frame);
+    /// A frame that is not of the kernel itself.
+    fn outside(&mut self, address: u64) -> Frame {
+        if let Some(known) = self.known.get(&address) {
+            return known.clone();
         }
+        let call = call_before(address);
+        let symbols = Kallsyms::of_these_modules();
+        let found = match symbols.module(call) {
+            None if !symbols.is_empty() => frame(address, Kallsyms::reread().program(call)),
+            place => frame(address, place),
+        };
+        self.known.insert(address, found.clone());
+        found
+    }
+}
+
+fn frame(address: u64, place: Option<Place<'_>>) -> Frame {
+    Frame {
+        function: place.map(|(name, _)| name.to_owned()),
+        // One more for the byte that was subtracted before the look-up.
+        offset: place.map(|(_, offset)| offset + 1),
+        ..Frame::bare(address)
     }
 }
 
