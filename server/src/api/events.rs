@@ -5,6 +5,7 @@ use std::sync::Arc;
 use aide::axum::{ApiRouter, routing::get_with};
 use axum::{
     Json,
+    extract::State,
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
@@ -14,11 +15,12 @@ use serde::Deserialize;
 use super::{
     App,
     extract::{Named, Params},
+    follow::{self, Form},
     problem::Problem,
 };
 use crate::{
     attempt::{Attempt, Shown},
-    trace::{Batch, Numbered},
+    trace::{Batch, Follower, Numbered},
 };
 
 pub(super) fn router() -> ApiRouter<Arc<App>> {
@@ -61,38 +63,65 @@ struct AttemptsPage<'a> {
     next_before: Option<u64>,
 }
 
+const DEFAULT_LIMIT: usize = 200;
 const MAX_LIMIT: usize = 1000;
 
 #[derive(Deserialize, JsonSchema)]
 #[schemars(inline)]
 #[serde(deny_unknown_fields)]
 struct EventsQuery {
-    /// The last sequence number that is known; 0 for none.
+    /// The last sequence number that is known; 0 for none. `Last-Event-ID` goes before it.
     #[serde(default)]
     after: u64,
-    #[serde(default = "default_limit")]
+    /// Without it, 200; all, when following.
     #[schemars(range(min = 1, max = MAX_LIMIT))]
-    limit: usize,
+    limit: Option<usize>,
+    /// Whether to wait for what is told later.
+    #[serde(default)]
+    follow: Switch,
+}
+
+#[derive(Clone, Copy, Default, Deserialize, JsonSchema, PartialEq, Eq)]
+#[schemars(inline)]
+enum Switch {
+    #[default]
+    #[serde(rename = "0")]
+    Off,
+    #[serde(rename = "1")]
+    On,
 }
 
 async fn events(
+    State(app): State<Arc<App>>,
     Named(trace): Named,
     Params(query): Params<EventsQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let limit = limit(query.limit)?;
-    let from = (query.after > 0).then(|| query.after.saturating_add(1));
-    let batch = trace.read(from, limit)?;
-    let accepted = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or("");
-    Ok(if accepted.contains(NDJSON) { lines(&batch) } else { document(&batch) })
+    let limit = query.limit.map(limit).transpose()?;
+    let last_seen = follow::last_event_id(&headers)?;
+    let after = last_seen.unwrap_or(query.after);
+    let from = (after > 0).then(|| after.saturating_add(1));
+    let form = Form::accepted(&headers);
+    if form != Form::EventStream && query.follow == Switch::Off {
+        let batch = trace.read(from, limit.unwrap_or(DEFAULT_LIMIT))?;
+        return Ok(if form == Form::Lines { lines(&batch) } else { document(&batch) });
+    }
+    if form == Form::Document {
+        return Err(Problem::bad_query("follow: a JSON document has an end; accept application/x-ndjson"));
+    }
+    trace.read(from, 1)?;
+    if last_seen.is_some_and(|last| !trace.is_running() && last + 1 >= trace.range().next_seq) {
+        // An EventSource comes back after every end, until it is told not to.
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    let follower = Follower::new(trace, after, app.shutdown.clone());
+    Ok(follow::respond(follower, form, limit))
 }
-
-const NDJSON: &str = "application/x-ndjson";
 
 /// One event a line.
 fn lines(batch: &Batch) -> Response {
     let body: String = batch.events.iter().flat_map(|event| [event, "\n"]).collect();
-    ([(header::CONTENT_TYPE, NDJSON)], body).into_response()
+    ([(header::CONTENT_TYPE, Form::Lines.content_type())], body).into_response()
 }
 
 /// One document. The events are JSON already, so it is put together, not serialised.
@@ -103,7 +132,7 @@ fn document(batch: &Batch) -> Response {
 }
 
 fn default_limit() -> usize {
-    200
+    DEFAULT_LIMIT
 }
 
 fn limit(asked: usize) -> Result<usize, Problem> {

@@ -5,6 +5,7 @@ mod events;
 mod exchange;
 mod extract;
 mod filter;
+mod follow;
 mod guard;
 mod idempotency;
 mod openapi;

@@ -1,5 +1,7 @@
-//! The WebSocket: each reader follows the live ring with its own cursor. A slow one falls behind the ring and
-//! is told what it missed; nobody else notices.
+//! The WebSocket: a reader that falls behind costs nobody else anything. What it does not take is queued up to a
+//! limit; then it is closed, and may come back with the last number it has seen.
+
+mod outbox;
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,23 +9,23 @@ use aide::axum::{ApiRouter, routing::get_with};
 use axum::{
     extract::{
         State, WebSocketUpgrade,
-        ws::{CloseFrame, Message, WebSocket, close_code, rejection::WebSocketUpgradeRejection},
+        ws::{CloseFrame, WebSocket, close_code, rejection::WebSocketUpgradeRejection},
     },
     response::{IntoResponse as _, Response},
 };
+use futures_util::{StreamExt as _, stream::SplitStream};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tokio::time::{Instant, interval_at, timeout};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     App,
     extract::{Named, Params},
     problem::Problem,
 };
-use crate::{
-    event::UnixNano,
-    trace::{CountersJson, EndReason, Expired, ReadError, Trace},
-};
+use crate::trace::{Follower, News, Trace};
+use outbox::{Full, Outbox};
 
 pub(super) fn router() -> ApiRouter<Arc<App>> {
     ApiRouter::new().api_route(
@@ -32,21 +34,14 @@ pub(super) fn router() -> ApiRouter<Arc<App>> {
     )
 }
 
-/// Events of one message, at most.
-const MAX_BATCH: usize = 256;
-/// Events are gathered for this long before they are sent, so that a storm does not cost a message each.
-const GATHER: Duration = Duration::from_millis(1);
-const HEARTBEAT: Duration = Duration::from_secs(5);
-/// Counters that have changed are told after this time already.
-const CHANGED_HEARTBEAT: Duration = Duration::from_secs(1);
-/// A client that takes nothing for so long is gone.
-const SEND_TIMEOUT: Duration = Duration::from_secs(30);
-/// When the server shuts down, a client has so long to take what is on its way.
-const LAST_SEND: Duration = Duration::from_secs(2);
+/// A client that has said nothing for so long, not even a pong, is gone.
+const SILENCE: Duration = Duration::from_secs(30);
+/// A client that is to be closed has so long to take what was queued for it.
+const FAREWELL: Duration = Duration::from_secs(30);
+/// The same when the server shuts down.
+const LAST_FAREWELL: Duration = Duration::from_secs(2);
 /// A client has nothing to say.
 const MAX_CLIENT_MESSAGE: usize = 4 << 10;
-/// What one reader may leave untaken before sending waits for it.
-const WRITE_BUFFER: usize = 256 << 10;
 
 #[derive(Deserialize, JsonSchema)]
 #[schemars(inline)]
@@ -67,174 +62,92 @@ async fn stream(
         .map_err(|error| Problem::not_a_websocket(error.status(), &error.body_text()))?
         .protocols(["synscope.v1"])
         .max_message_size(MAX_CLIENT_MESSAGE)
-        .max_frame_size(MAX_CLIENT_MESSAGE)
-        .max_write_buffer_size(WRITE_BUFFER + (1 << 20));
+        .max_frame_size(MAX_CLIENT_MESSAGE);
     Ok(upgrade
         .on_upgrade(move |socket| {
             let streams = app.streams.clone();
-            streams.track_future(async move {
-                Reader { app, trace, socket, cursor: after, told: None }.run().await;
-            })
+            streams.track_future(serve(app, trace, socket, after))
         })
         .into_response())
 }
 
-/// What the server sends, besides events, which are JSON already.
+/// The first message. The others are [`Notice`]s, and events, which are JSON already.
 #[derive(Serialize)]
-#[serde(tag = "type", rename_all = "lowercase")]
-enum Control<'a> {
-    Hello { epoch: &'a str, trace: &'a str, first_seq: u64, next_seq: u64 },
-    Gap { from: u64, to: u64, count: u64, stage: &'static str },
-    Heartbeat { time_unix_nano: UnixNano, counters: CountersJson },
-    End { reason: EndReason },
+#[serde(tag = "type", rename = "hello")]
+struct Hello<'a> {
+    epoch: &'a str,
+    trace: &'a str,
+    first_seq: u64,
+    next_seq: u64,
 }
 
-struct Reader {
-    app: Arc<App>,
-    trace: Arc<Trace>,
-    socket: WebSocket,
-    /// The last sequence number that was sent or told as missing.
-    cursor: u64,
-    /// The counters that were told last, and when.
-    told: Option<(CountersJson, Instant)>,
-}
+/// Why the server closes.
+type Farewell = (u16, &'static str);
 
-/// The reader is gone or was closed; there is nothing left to do for it.
+/// Nobody is there to be told.
 struct Gone;
 
-impl Reader {
-    async fn run(mut self) {
-        // Whatever ends it, the client's own close included, ends quietly.
-        let _ = self.follow().await;
-    }
-
-    async fn follow(&mut self) -> Result<(), Gone> {
-        let range = self.trace.range();
-        let (epoch, trace) = (self.app.epoch.clone(), self.trace.id.clone());
-        let hello = Control::Hello {
-            epoch: &epoch,
-            trace: &trace,
-            first_seq: range.first_seq,
-            next_seq: range.next_seq,
+async fn serve(app: Arc<App>, trace: Arc<Trace>, socket: WebSocket, after: u64) {
+    let (sink, mut client) = socket.split();
+    let (outbox, queued) = outbox::new();
+    let over = CancellationToken::new();
+    let serving = async {
+        let farewell = tokio::select! {
+            farewell = tell(&app, trace, &outbox, after) => farewell,
+            farewell = hear(&mut client) => farewell,
         };
-        self.control(&hello).await?;
-        self.cursor = match self.cursor {
-            0 => range.first_seq - 1,
-            after => after.min(range.next_seq - 1),
-        };
-        let mut progress = self.trace.watch();
-        let mut heartbeat = interval_at(Instant::now(), CHANGED_HEARTBEAT);
-        loop {
-            let seen = *progress.borrow_and_update();
-            self.catch_up(seen.next_seq).await?;
-            if let Some(reason) = seen.ended {
-                return self.finish(reason).await;
-            }
-            tokio::select! {
-                changed = progress.changed() => changed.map_err(|_| Gone)?,
-                _ = heartbeat.tick() => self.heartbeat().await?,
-                message = self.socket.recv() => self.heard(message).await?,
-            }
-            tokio::time::sleep(GATHER).await;
+        if let Ok((code, reason)) = farewell {
+            outbox.close(CloseFrame { code, reason: reason.into() });
+            let patience = if app.shutdown.is_cancelled() { LAST_FAREWELL } else { FAREWELL };
+            // Until the client's own close, so that ours is not lost with the connection.
+            let _ = timeout(patience, async { while let Some(Ok(_)) = client.next().await {} }).await;
         }
-    }
-
-    /// Sends everything before `next_seq`.
-    async fn catch_up(&mut self, next_seq: u64) -> Result<(), Gone> {
-        while self.cursor + 1 < next_seq {
-            let behind = next_seq - 1 - self.cursor;
-            if behind > MAX_BATCH as u64 && self.app.shutdown.is_cancelled() {
-                let from = self.cursor + 1;
-                self.cursor = next_seq - 1;
-                return self.gap(from, "shutdown").await;
-            }
-            match self.trace.read(Some(self.cursor + 1), MAX_BATCH) {
-                Ok(batch) => {
-                    self.cursor = batch.next_after;
-                    let events = batch.events.join(",");
-                    self.text(format!(r#"{{"type":"events","events":[{events}]}}"#)).await?;
-                }
-                Err(ReadError::Expired(Expired { first_seq })) => {
-                    let from = self.cursor + 1;
-                    self.cursor = first_seq - 1;
-                    self.gap(from, "ring").await?;
-                }
-                Err(ReadError::History(error)) => {
-                    tracing::error!(trace = self.trace.id, "a reader is told of a gap: {error}");
-                    let from = self.cursor + 1;
-                    self.cursor = next_seq - 1;
-                    self.gap(from, "history").await?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Tells that the events from `from` up to the cursor will not come.
-    async fn gap(&mut self, from: u64, stage: &'static str) -> Result<(), Gone> {
-        let to = self.cursor;
-        self.control(&Control::Gap { from, to, count: to + 1 - from, stage }).await
-    }
-
-    /// Tells the counters when they have changed, or when it was quiet for long enough.
-    async fn heartbeat(&mut self) -> Result<(), Gone> {
-        let counters = self.trace.counters();
-        let quiet =
-            self.told.as_ref().is_some_and(|(told, when)| *told == counters && when.elapsed() < HEARTBEAT);
-        if quiet {
-            return Ok(());
-        }
-        self.tell_counters(counters).await
-    }
-
-    async fn tell_counters(&mut self, counters: CountersJson) -> Result<(), Gone> {
-        self.told = Some((counters.clone(), Instant::now()));
-        self.control(&Control::Heartbeat { time_unix_nano: UnixNano::now(), counters }).await
-    }
-
-    /// Clients may ping and close; everything else they say is ignored.
-    async fn heard(&mut self, message: Option<Result<Message, axum::Error>>) -> Result<(), Gone> {
-        match message {
-            Some(Ok(Message::Close(_))) | None => Err(Gone),
-            Some(Err(_)) => self.close(close_code::SIZE, "messages are limited to 4 KiB").await,
-            Some(Ok(_)) => Ok(()),
-        }
-    }
-
-    async fn finish(&mut self, reason: EndReason) -> Result<(), Gone> {
-        self.tell_counters(self.trace.counters()).await?;
-        self.control(&Control::End { reason }).await?;
-        // A trace that an earlier run's shutdown ended is not of this one.
-        if self.app.shutdown.is_cancelled() {
-            self.close(close_code::AWAY, "the server is shutting down").await
-        } else {
-            self.close(close_code::NORMAL, "the trace ended").await
-        }
-    }
-
-    async fn close(&mut self, code: u16, reason: &'static str) -> Result<(), Gone> {
-        let close = Message::Close(Some(CloseFrame { code, reason: reason.into() }));
-        let _ = timeout(Duration::from_secs(1), self.socket.send(close)).await;
-        // Wait for the client's own close, so that ours is not lost with the connection.
-        while let Ok(Some(Ok(_))) = timeout(Duration::from_secs(1), self.socket.recv()).await {}
-        Err(Gone)
-    }
-
-    async fn control(&mut self, control: &Control<'_>) -> Result<(), Gone> {
-        self.text(serde_json::to_string(control).map_err(|_| Gone)?).await
-    }
-
-    async fn text(&mut self, text: String) -> Result<(), Gone> {
-        let shutdown = self.app.shutdown.clone();
-        let patience = async {
-            tokio::select! {
-                () = tokio::time::sleep(SEND_TIMEOUT) => {}
-                () = async { shutdown.cancelled().await; tokio::time::sleep(LAST_SEND).await } => {}
-            }
-        };
+        over.cancel();
+    };
+    let writing = async {
         tokio::select! {
-            sent = self.socket.send(Message::Text(text.into())) => sent.map_err(|_| Gone),
-            () = patience => Err(Gone),
+            () = queued.write_to(sink) => {}
+            () = over.cancelled() => {}
+        }
+    };
+    tokio::join!(serving, writing);
+}
+
+/// Tells the trace's news until it ends or the client does not take them.
+async fn tell(app: &App, trace: Arc<Trace>, outbox: &Outbox, after: u64) -> Result<Farewell, Gone> {
+    let range = trace.range();
+    let (epoch, id) = (app.epoch.as_str(), trace.id.as_str());
+    let hello = Hello { epoch, trace: id, first_seq: range.first_seq, next_seq: range.next_seq };
+    outbox.push(serde_json::to_string(&hello).map_err(|_| Gone)?).await.map_err(|_| Gone)?;
+    let mut follower = Follower::new(trace, after, app.shutdown.clone());
+    while let Some(news) = follower.next().await {
+        let text = match news {
+            News::Events(_, events) => format!(r#"{{"type":"events","events":[{}]}}"#, events.join(",")),
+            News::Notice(notice) => notice.to_json(),
+        };
+        let pushed = tokio::select! {
+            pushed = outbox.push(text) => pushed,
+            () = async { app.shutdown.cancelled().await; sleep(LAST_FAREWELL).await } => return Err(Gone),
+        };
+        if let Err(Full) = pushed {
+            return Ok((close_code::AGAIN, "too slow: come back with the last number seen"));
+        }
+    }
+    // A trace that an earlier run's shutdown ended is not of this one.
+    if app.shutdown.is_cancelled() {
+        return Ok((close_code::AWAY, "the server is shutting down"));
+    }
+    Ok((close_code::NORMAL, "the trace ended"))
+}
+
+/// Listens for the client's close, for too large a message, and for silence. All else it says is ignored.
+async fn hear(client: &mut SplitStream<WebSocket>) -> Result<Farewell, Gone> {
+    loop {
+        match timeout(SILENCE, client.next()).await {
+            Ok(None) | Err(_) => return Err(Gone),
+            Ok(Some(Err(_))) => return Ok((close_code::SIZE, "messages are limited to 4 KiB")),
+            // Its close is answered by reading on.
+            Ok(Some(Ok(_))) => {}
         }
     }
 }

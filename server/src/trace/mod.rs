@@ -2,6 +2,7 @@
 
 mod attempts;
 mod counters;
+mod follow;
 mod log;
 mod manager;
 mod reading;
@@ -21,6 +22,7 @@ use synscope_tracer::CounterReader;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use follow::{Follower, News, Notice};
 pub(crate) use log::{Batch, Expired, Numbered};
 pub(crate) use manager::{CreateError, Manager};
 

@@ -21,6 +21,7 @@ mod owner;
 mod paging;
 mod problems;
 mod refused;
+mod resuming;
 mod silent;
 mod stale;
 mod storms;
@@ -90,6 +91,7 @@ pub fn all() -> Vec<Scenario> {
         language::LIST,
         paging::LIST,
         streams::LIST,
+        resuming::LIST,
         problems::LIST,
         contract::LIST,
         cli::LIST,
