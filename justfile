@@ -44,6 +44,7 @@ test-unit:
 # Scenarios on the running kernel, through the real binary (root)
 test-live *args: build
     cargo test --locked -p vm-tests --test live -- {{ args }}
+    cargo test --locked -p vm-tests --test asyncapi
     cargo test --locked -p synscope-tracer --test netlink
     cargo test --locked -p synscope --test readme
 
