@@ -99,8 +99,13 @@ async fn serve(app: Arc<App>, trace: Arc<Trace>, socket: WebSocket, after: u64) 
         if let Ok((code, reason)) = farewell {
             outbox.close(CloseFrame { code, reason: reason.into() });
             let patience = if app.shutdown.is_cancelled() { LAST_FAREWELL } else { FAREWELL };
-            // Until the client's own close, so that ours is not lost with the connection.
-            let _ = timeout(patience, async { while let Some(Ok(_)) = client.next().await {} }).await;
+            // Until the client's own close, so that ours is not lost with the connection. One whose message was too
+            // large cannot be heard any more.
+            let leave = async {
+                while let Some(Ok(_)) = client.next().await {}
+                outbox.is_written().await;
+            };
+            let _ = timeout(patience, leave).await;
         }
         over.cancel();
     };

@@ -29,12 +29,22 @@ pub(crate) fn stalled_readers_are_their_own_problem(lab: &Lab, scale: Scale) -> 
     let stalled = open(scale.of(5, 20))?;
     let mut reading = open(scale.of(20, 180))?;
     let events = scale.of(20_000, 60_000);
-    storm(&netns, "storm", Load::Refused, Length::Times(events))?;
-    for stream in &mut reading {
-        let (sent, missed) = read(stream, events)?;
-        ensure!(sent + missed == events, "{sent} sent and {missed} missed of {events}");
+    thread::scope(|scope| {
+        let read = |stream| scope.spawn(move || read(stream, events));
+        let readers: Vec<_> = reading.iter_mut().map(read).collect();
+        storm(&netns, "storm", Load::Refused, Length::Times(events))?;
+        readers.into_iter().try_for_each(|reader| {
+            let (sent, missed) = reader.join().ok().context("a reader panicked")??;
+            ensure!(sent + missed == events, "{sent} sent and {missed} missed of {events}");
+            Ok(())
+        })
+    })?;
+    // Longer than a full queue is tolerated.
+    thread::sleep(Duration::from_secs(6));
+    for mut stream in stalled {
+        let (_, code) = stream.to_close(Instant::now() + PATIENCE)?;
+        ensure!(code == 1013, "a reader that stalled was closed with {code}");
     }
-    drop(stalled);
     Ok(())
 }
 

@@ -49,6 +49,11 @@ impl Outbox {
             let _ = self.queue.send((Message::Close(Some(frame)), nothing));
         }
     }
+
+    /// Waits until all of it was sent, the close frame too, or cannot be.
+    pub(super) async fn is_written(&self) {
+        self.queue.closed().await;
+    }
 }
 
 impl Queued {
