@@ -7,7 +7,7 @@ mod assets;
 mod page;
 
 pub use assets::{Asset, asset, asset_base};
-pub use page::{AttemptRow, Page, Recent, TraceRow, index};
+pub use page::{AttemptRow, Page, Recent, TraceRow, index, plain};
 
 /// The policy that the page is written for: no inline script or style, nothing from elsewhere, and no way
 /// to turn text into markup or script.

@@ -13,16 +13,16 @@ pub struct Page<'a> {
     pub version: &'a str,
     /// Name of the host, for the title: people keep several of these pages open.
     pub host: &'a str,
-    /// Shown where JavaScript is off. `None` for callers who have not shown the token.
-    pub recent: Option<&'a Recent>,
 }
 
-/// The newest traces and attempts, as the page without JavaScript shows them.
+/// Traces and newest attempts, as the page without JavaScript shows them.
 #[derive(Clone, Debug, Default)]
 pub struct Recent {
     /// Newest first.
     pub traces: Vec<TraceRow>,
-    /// Of the newest trace, newest first; some tens are plenty.
+    /// Id of the trace whose attempts these are, or nothing where there is no trace.
+    pub shown: String,
+    /// Newest first; some tens are plenty.
     pub attempts: Vec<AttemptRow>,
 }
 
@@ -53,9 +53,11 @@ pub struct AttemptRow {
     /// Thread name and process id; shown with control characters made visible.
     pub process: String,
     /// How often its SYN was sent again.
-    pub syn_retransmits: u32,
+    pub syn_retransmits: u64,
     /// How long it took, with its unit.
     pub duration: String,
+    /// What it means, in a sentence.
+    pub summary: String,
 }
 
 /// The page at `/`.
@@ -68,9 +70,19 @@ pub fn index(page: &Page<'_>) -> String {
         host: page.host,
         base: asset_base(),
         styles: names(".css").collect(),
-        modules: names(".js").collect(),
-        recent: page.recent,
+        // What runs before the first paint is no module.
+        modules: names(".js").filter(|name| *name != "js/early.js").collect(),
     };
+    template.render().expect("rendering into memory")
+}
+
+/// The page at `/plain`; without `recent` it asks for the token.
+///
+/// # Panics
+/// Never: rendering into memory fails only where writing to memory does.
+pub fn plain(page: &Page<'_>, recent: Option<&Recent>) -> String {
+    let &Page { version, host } = page;
+    let template = Plain { version, host, base: asset_base(), styles: names(".css").collect(), recent };
     template.render().expect("rendering into memory")
 }
 
@@ -82,6 +94,15 @@ struct Index<'a> {
     base: &'static str,
     styles: Vec<&'static str>,
     modules: Vec<&'static str>,
+}
+
+#[derive(Template)]
+#[template(path = "plain.html")]
+struct Plain<'a> {
+    version: &'a str,
+    host: &'a str,
+    base: &'static str,
+    styles: Vec<&'static str>,
     recent: Option<&'a Recent>,
 }
 
@@ -109,14 +130,15 @@ fn visible(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn page(recent: Option<&Recent>) -> String {
-        index(&Page { version: "1.2.3", host: "web-1 <b>", recent })
-    }
+    const PAGE: Page<'_> = Page { version: "1.2.3", host: "web-1 <b>" };
 
     #[test]
     fn has_no_inline_script_or_style() {
-        let html = page(Some(&Recent::default()));
-        assert_eq!(html.matches("<script").count(), 1);
+        let html = index(&PAGE);
+        assert_eq!(
+            html.matches("<script").count(),
+            html.matches("<script type=\"module\" src=\"/").count() + html.matches("<script src=\"/").count()
+        );
         assert!(html.contains("/js/main.js\"></script>"));
         assert!(!html.contains("<style"));
         assert!(!html.contains(" style="));
@@ -127,7 +149,7 @@ mod tests {
 
     #[test]
     fn everything_it_links_is_embedded() {
-        let html = page(None);
+        let html = index(&PAGE);
         let mut seen = 0;
         for part in html.split([' ', '>', '\n']) {
             let Some(link) = part.strip_prefix("href=\"").or_else(|| part.strip_prefix("src=\"")) else {
@@ -144,6 +166,7 @@ mod tests {
     fn escapes_and_shows_what_is_hostile() {
         let recent = Recent {
             traces: vec![],
+            shown: String::new(),
             attempts: vec![AttemptRow {
                 time: "now".into(),
                 outcome: "refused".into(),
@@ -151,16 +174,23 @@ mod tests {
                 process: "</td><script>\u{1b}[31m\u{202e}".into(),
                 syn_retransmits: 0,
                 duration: "1 ms".into(),
+                summary: "<i>".into(),
             }],
         };
-        let html = page(Some(&recent));
+        let html = plain(&PAGE, Some(&recent));
         assert!(html.contains("web-1 &#60;b&#62;"));
         assert!(html.contains("&#60;/td&#62;&#60;script&#62;‹U+001B›[31m‹U+202E›"));
     }
 
     #[test]
     fn says_nothing_of_traces_to_strangers() {
-        assert!(!page(None).contains("Newest attempts"));
-        assert!(page(Some(&Recent::default())).contains("Newest attempts"));
+        assert!(!plain(&PAGE, None).contains("Newest attempts"));
+        assert!(plain(&PAGE, Some(&Recent::default())).contains("Newest attempts"));
+    }
+
+    #[test]
+    fn the_page_without_javascript_has_none() {
+        let html = plain(&PAGE, Some(&Recent::default()));
+        assert!(!html.contains("<script") && !html.contains("modulepreload") && html.contains("/css/"));
     }
 }

@@ -76,7 +76,7 @@ export interface TraceEvent extends Around {
 export interface Counters {
   produced: number;
   delivered: number;
-  lost: { ringbuf: number; queue: number };
+  lost: { ringbuf: number; queue: number; history?: number };
   unasked?: number;
   attempts: {
     started: number;
@@ -95,7 +95,7 @@ export interface Counters {
 export interface Trace {
   id: string;
   name?: string | null;
-  state: 'running' | 'stopped' | 'failed';
+  state: 'armed' | 'running' | 'stopped' | 'failed' | 'interrupted';
   end_reason: string | null;
   created_unix_nano: string;
   ended_unix_nano: string | null;
@@ -123,10 +123,19 @@ export interface Problem {
   position?: { start: number; end: number };
 }
 
+/** Whether traces are kept. */
+export interface History {
+  state: 'recording' | 'paused' | 'memory' | 'off';
+  directory?: string | null;
+  detail?: string | null;
+  remedy?: string | null;
+}
+
 export interface Capabilities {
   kernel: string;
   works: boolean;
   checks: { name: string; status: string; found: string; costs?: string; remedy?: string }[];
+  history?: History;
 }
 
 /** How the server reads a filter. */

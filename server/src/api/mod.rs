@@ -10,6 +10,7 @@ mod guard;
 mod idempotency;
 mod openapi;
 mod page;
+mod plain;
 mod problem;
 mod stream;
 mod system;
@@ -62,6 +63,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
     Router::new()
         .nest("/api/v1", api.fallback(async || Problem::no_such_path()))
         .merge(page::router())
+        .merge(plain::router())
         .fallback(async || Problem::no_such_path())
         .method_not_allowed_fallback(async || Problem::wrong_method())
         .layer(middleware::from_fn_with_state(Arc::clone(app), guard::require_own_host_and_origin))

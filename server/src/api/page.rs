@@ -34,7 +34,7 @@ async fn ready(State(app): State<Arc<App>>) -> Result<&'static str, Problem> {
 
 async fn page() -> Html<String> {
     let host = synscope_tracer::host::name();
-    Html(index(&Page { version: env!("CARGO_PKG_VERSION"), host: &host, recent: None }))
+    Html(index(&Page { version: env!("CARGO_PKG_VERSION"), host: &host }))
 }
 
 /// Paths carry the hash of all assets, so an answer is true for ever.

@@ -70,6 +70,16 @@ export class Api {
     return this.#call('POST', `/api/v1/traces/${encodeURIComponent(id)}/stop`);
   }
 
+  /** A trace from a file as `export` gives it. @param {Blob} file @param {string} name @returns {Promise<Trace>} */
+  async import(file, name) {
+    return (await this.#ask('POST', `/api/v1/traces/import?name=${encodeURIComponent(name)}`, file, 'application/x-ndjson')).json();
+  }
+
+  /** The whole trace as a file. @param {string} id @param {string} format */
+  async export(id, format) {
+    return (await this.#ask('GET', `/api/v1/traces/${encodeURIComponent(id)}/export?format=${format}`)).blob();
+  }
+
   /**
    * A browser cannot set headers on a WebSocket: the token travels as a subprotocol.
    * @param {string} id @param {number} after
@@ -83,17 +93,22 @@ export class Api {
 
   /** @param {string} method @param {string} path @param {object} [body] */
   async #call(method, path, body) {
+    return (await this.#ask(method, path, body && JSON.stringify(body))).json();
+  }
+
+  /** @param {string} method @param {string} path @param {string | Blob} [body] @param {string} [type] */
+  async #ask(method, path, body, type = 'application/json') {
     /** @type {Record<string, string>} */
-    const headers = { Authorization: `Bearer ${this.#token}`, Accept: 'application/json' };
-    if (body) headers['Content-Type'] = 'application/json';
+    const headers = { Authorization: `Bearer ${this.#token}` };
+    if (body !== undefined) headers['Content-Type'] = type;
     let response;
     try {
-      response = await this.#fetch(path, { method, headers, body: body && JSON.stringify(body), cache: 'no-store' });
+      response = await this.#fetch(path, { method, headers, body, cache: 'no-store' });
     } catch (error) {
       throw new Unreachable(String(error));
     }
     if (!response.ok) throw new Refused(await problemOf(response));
-    return response.json();
+    return response;
   }
 }
 

@@ -1,4 +1,4 @@
-// What this kernel can and cannot tell, as the server found it.
+// What this kernel can and cannot tell, and whether traces are kept, as the server found it.
 
 import { byId, el, setText } from './dom.js';
 import { plural, visible } from './format.js';
@@ -25,4 +25,18 @@ export function showCapabilities(capabilities) {
   })));
   if (capabilities.checks.some(({ status }) => status !== 'ok')) element.setAttribute('open', '');
   element.hidden = false;
+}
+
+/** Whether traces are kept, each state in words of its own. @param {import('../../types/wire').History | undefined} history */
+export function historyWords(history) {
+  if (!history) return '';
+  const { state, directory, detail, remedy } = history;
+  const why = [detail, remedy].filter((text) => text).map((text) => `${visible(/** @type {string} */ (text))}.`.replace(/\.\.$/, '.')).join(' ');
+  switch (state) {
+    case 'recording': return `Traces are kept in ${visible(directory ?? 'the data directory')}.`;
+    case 'paused': return `History is paused: what is told now is shown, and is not kept. ${why}`;
+    case 'memory': return `History is in memory only: traces are gone when the server ends. ${why}`;
+    case 'off': return 'History is off: traces are gone when the server ends. Start it without `--history off` to keep them.';
+    default: return visible(state);
+  }
 }

@@ -14,6 +14,7 @@ import { stack } from './stack.js';
 export class Drawer {
   #element;
   #close;
+  #narrow;
   #links;
   /** @type {Attempt | null} */
   #attempt = null;
@@ -21,10 +22,14 @@ export class Drawer {
   #sentence = el('p', { class: 'sentence' });
   #heading = el('h2', { tabindex: '-1' });
 
-  /** @param {HTMLElement} element @param {() => void} close @param {import('./dom.js').Links} links */
-  constructor(element, close, links) {
+  /**
+   * @param {HTMLElement} element @param {() => void} close @param {import('./dom.js').Links} links
+   * @param {(attempt: Attempt, at: { x: number, y: number }) => void} narrow
+   */
+  constructor(element, close, links, narrow) {
     this.#element = element;
     this.#close = close;
+    this.#narrow = narrow;
     this.#links = links;
   }
 
@@ -59,13 +64,18 @@ export class Drawer {
     const how = outcome(attempt);
     const close = el('button', { type: 'button', class: 'close', 'aria-label': 'Close the details', title: 'Close (Esc)' }, '×');
     close.addEventListener('click', this.#close);
+    const narrow = el('button', { type: 'button', 'aria-haspopup': 'menu', title: 'Only this, not this (m)' }, 'Only, not…');
+    narrow.addEventListener('click', () => {
+      const { left: x, bottom: y } = narrow.getBoundingClientRect();
+      this.#narrow(attempt, { x, y });
+    });
     this.#heading.replaceChildren(glyph(how, outcomeKey(attempt)), ` ${how.label}`);
     const advice = next ? [el('p', { class: 'next' }, ...withCode(next))] : [];
     const scrolled = this.#element.scrollTop;
     const held = this.#element.contains(document.activeElement);
     this.#element.dataset.outcome = outcomeKey(attempt);
     this.#element.replaceChildren(
-      el('header', {}, this.#heading, close),
+      el('header', {}, this.#heading, narrow, close),
       this.#sentence,
       ...advice,
       section('What happened when', timeTable(attempt)),

@@ -1,9 +1,10 @@
 // The page: which of its views is shown, which trace is watched, and when to draw.
 
 import { Api, Refused, Unreachable } from './api.js';
-import { showCapabilities } from './capabilities.js';
+import { historyWords, showCapabilities } from './capabilities.js';
 import { byId, kindById, setAttribute, setText } from './dom.js';
 import { listenKeys } from './keys.js';
+import { Past, offerExport } from './past.js';
 import { parseRoute, showRoute } from './route.js';
 import { Session } from './session.js';
 import { Stage } from './stage.js';
@@ -15,6 +16,8 @@ import { adoptToken, forgetToken, keepToken, tokenIn } from './token.js';
 /** @typedef {'start' | 'token' | 'trace' | 'none'} ViewName */
 
 const POLL = 5000;
+/** Polls from one look at the history's state to the next. */
+const LEARN = 6;
 const ADDRESS_DELAY = 200;
 const VIEWS = /** @type {const} */ (['start', 'token', 'trace']);
 
@@ -37,6 +40,10 @@ class App {
   #stage = new Stage(() => this.#request(), () => this.#api);
   #start = new StartPanel((request) => this.#startTrace(request), (error) => this.#handled(error), () => this.#showView('trace'));
   #switcher = new Switcher((id) => this.#open(id));
+  #past = new Past(() => this.#api, (id) => this.#openNew(id), (error) => this.#handled(error));
+  /** @type {import('../../types/wire').History | undefined} */
+  #history;
+  #polls = 0;
 
   constructor() {
     byId('new-trace').addEventListener('click', () => this.#showStart());
@@ -53,6 +60,7 @@ class App {
       this.#request();
     });
     addEventListener('online', () => this.#session?.retry());
+    offerExport(() => this.#api, () => this.#session?.id ?? null);
     listenKeys(() => (this.#view === 'trace' ? this.#stage.keys : null));
     setInterval(() => this.#poll(), POLL);
     byId('app').hidden = false;
@@ -67,9 +75,10 @@ class App {
     }
     this.#api = new Api(token);
     if (!(await this.#poll())) return;
+    this.#learnCapabilities();
     const { trace, attempt, look } = parseRoute(location.hash);
     const known = this.#traces.find((candidate) => candidate.id === trace);
-    const running = this.#traces.find((candidate) => candidate.state === 'running');
+    const running = this.#traces.find((candidate) => candidate.state === 'running' || candidate.state === 'armed');
     const chosen = known ?? running ?? this.#traces[0];
     if (chosen) {
       this.#open(chosen.id, known ? attempt : null);
@@ -83,7 +92,10 @@ class App {
     if (!this.#api || this.#view === 'token') return false;
     try {
       this.#traces = await this.#api.traces();
+      this.#session?.saw(this.#traces.find(({ id }) => id === this.#session?.id));
       if (!this.#reachable) this.#session?.retry();
+      this.#polls += 1;
+      if (this.#polls % LEARN === 0) this.#learnCapabilities();
       this.#reachable = true;
       if (this.#view === 'none') this.#showView('start');
     } catch (error) {
@@ -107,6 +119,12 @@ class App {
       this.#stage.want(attempt);
     }
     this.#showView('trace');
+  }
+
+  /** A trace that the last poll may not have seen. @param {string} id */
+  async #openNew(id) {
+    await this.#poll();
+    this.#open(id);
   }
 
   #sessionChanged() {
@@ -181,7 +199,12 @@ class App {
 
   async #learnCapabilities() {
     try {
-      if (this.#api) showCapabilities(await this.#api.capabilities());
+      if (!this.#api) return;
+      const capabilities = await this.#api.capabilities();
+      showCapabilities(capabilities);
+      this.#history = capabilities.history;
+      setText(byId('history-state'), historyWords(this.#history));
+      this.#request();
     } catch (error) {
       // Without them the panel says nothing of the kernel; starting a trace will.
       this.#handled(error);
@@ -213,9 +236,11 @@ class App {
   }
 
   #draw() {
-    drawStatus(this.#session, this.#reachable, Date.now());
+    drawStatus(this.#session, this.#reachable, Date.now(), this.#history);
+    this.#past.draw(this.#traces);
     this.#switcher.draw(this.#traces, this.#session?.id ?? null);
     byId('stop').hidden = !this.#session?.live;
+    byId('export').hidden = this.#view !== 'trace';
     byId('new-trace').hidden = this.#view === 'start' || this.#view === 'token';
     setAttribute(document.body, 'data-view', this.#view);
     const due = this.#view === 'trace' ? this.#stage.draw() : null;

@@ -51,6 +51,9 @@ export function traceRequest(typed) {
   if (Object.keys(filter).length > 0) request.filter = filter;
   if (text('slow_ms')) request.slow_ms = numeric(text('slow_ms'));
   if (text('ttl_s')) request.ttl_s = seconds(text('ttl_s'));
+  if (text('recorder.filter')) {
+    request.recorder = { filter: text('recorder.filter'), before_s: numeric(text('recorder.before_s')), after_s: numeric(text('recorder.after_s')) };
+  }
   if (text('max_events')) request.max_events = numeric(text('max_events'));
   return request;
 }
@@ -76,7 +79,7 @@ function isAddress(word) {
 const CHECKS = [
   [/peer$/, isAddress, 'An address or a CIDR, as 203.0.113.7 or 2001:db8::/32'],
   [/_port$/, isPort, 'Ports from 0 to 65535, as 22 or 8000-9000'],
-  [/pid$|uid$|netns$|slow_ms$|max_events$/, (word) => /^\d{1,15}$/.test(word), 'A whole number'],
+  [/pid$|uid$|netns$|slow_ms$|max_events$|before_s$|after_s$/, (word) => /^\d{1,15}$/.test(word), 'A whole number'],
 ];
 
 /** What is plainly wrong with what was typed; the server judges the rest. @param {string} name @param {string} value */

@@ -8,8 +8,13 @@ import { isHead } from './rows.js';
 /**
  * @typedef {import('./attempts.js').Attempt} Attempt
  * @typedef {import('./head.js').Head} Head
- * @typedef {{ row: HTMLTableRowElement, fill: (row: import('./rows.js').Row, now: number) => void }} Drawn
+ * @typedef {{ kind: string, row: HTMLTableRowElement, fill: (row: import('./rows.js').Row, now: number) => void }} Drawn
  */
+
+/** Rows of one kind can be filled with each other's content. @param {import('./rows.js').Row} row */
+export function kindOf(row) {
+  return isHead(row) ? row.kind : 'attempt';
+}
 
 /** @param {string} name @param {Record<string, string>} attributes @param {...(Node | string)} children */
 function cell(name, attributes, ...children) {
@@ -18,7 +23,7 @@ function cell(name, attributes, ...children) {
 
 /** @param {import('./rows.js').Row} row @returns {Drawn} */
 export function createRow(row) {
-  return isHead(row) ? createHead(row) : createAttempt(row.ordinal);
+  return isHead(row) ? createHead(row) : createAttempt();
 }
 
 /** @param {Head} head @returns {Drawn} */
@@ -29,6 +34,7 @@ function createHead({ kind }) {
   const pin = el('button', { type: 'button', class: 'pin', tabindex: '-1', 'data-do': 'pin', 'aria-label': 'Pin to the top', title: 'Pin to the top (p)' }, '↥');
   const row = el('tr', { role: 'row', class: `head ${kind}` }, cell('head', { colspan: '6' }, el('div', {}, toggle, label, number, pin)));
   return {
+    kind,
     row,
     fill: (filled) => {
       const head = /** @type {Head} */ (filled);
@@ -44,22 +50,24 @@ function createHead({ kind }) {
   };
 }
 
-/** @param {number} ordinal @returns {Drawn} */
-function createAttempt(ordinal) {
+/** @returns {Drawn} */
+function createAttempt() {
   const symbol = glyph(outcome({ cause: null, state: 'pending' }), 'pending');
   const label = el('span');
   const process = el('span', { class: 'comm' });
   const pid = el('span', { class: 'pid' });
   const [time, peer, syn, took] = ['time', 'peer', 'syn', 'took'].map((name) => cell(name, {}));
-  const row = el('tr', { role: 'row', 'data-ordinal': String(ordinal) },
+  const row = el('tr', { role: 'row' },
     time, cell('outcome', {}, symbol, label), peer, cell('process', {}, process, ' ', pid), syn, took);
   return {
+    kind: 'attempt',
     row,
     fill: (filled, now) => {
       const attempt = /** @type {Attempt} */ (filled);
       const how = outcome(attempt);
       const key = outcomeKey(attempt);
       const to = endpoint(attempt.network.peer);
+      setAttribute(row, 'data-ordinal', String(attempt.ordinal));
       setAttribute(row, 'data-outcome', key);
       setText(time, clock(attempt.start));
       drawGlyph(symbol, how, key);

@@ -10,6 +10,8 @@ export class Session {
   state = new TraceState();
   /** @type {Connection} */
   connection = { phase: 'connecting' };
+  /** Whether the server is another one than at first. */
+  restarted = false;
   #api;
   #changed;
   #stream;
@@ -25,7 +27,10 @@ export class Session {
     this.#stream = new Stream(id, { socket: (trace, after) => api.socket(trace, after), trace: (trace) => api.trace(trace) }, {
       after: () => this.state.seq,
       epoch: () => this.state.epoch,
-      restart: () => { this.state = new TraceState(); },
+      restart: () => {
+        this.state = new TraceState();
+        this.restarted = true;
+      },
       message: (message) => {
         this.state.apply(message, Date.now());
         changed();
@@ -60,6 +65,11 @@ export class Session {
   async stop() {
     this.state.refresh(await this.#api.stop(this.id), Date.now());
     this.#changed();
+  }
+
+  /** An armed trace runs once something has matched; its stream does not say so. @param {import('../../types/wire').Trace | undefined} trace */
+  saw(trace) {
+    if (trace && this.state.trace) this.state.trace.state = trace.state;
   }
 
   /** @param {Connection} connection */

@@ -1,7 +1,7 @@
 // The view of one trace: table, timeline and drawer over one session, drawn together frame by frame.
 
 import { ArrangePanel } from './arrange.js';
-import { byId, kindById, setText } from './dom.js';
+import { byId, kindById, setAttribute, setText } from './dom.js';
 import { Drawer } from './drawer.js';
 import { frequent } from './filter.js';
 import { count, duration } from './format.js';
@@ -42,6 +42,8 @@ export class Stage {
   #list = byId('list');
   #theme;
   #request;
+  /** Attempts there were when following ended. */
+  #pausedAt = 0;
 
   /** @param {() => void} request asks for a frame @param {() => import('./api.js').Api | null} api */
   constructor(request, api) {
@@ -61,7 +63,7 @@ export class Stage {
     });
     /** @type {import('./dom.js').Links} */
     const links = { trace: () => this.#session?.id ?? '', knows: (id) => this.#session?.state.attempts.get(id) !== undefined, open: (id) => this.want(id) };
-    this.drawer = new Drawer(byId('drawer'), () => this.close(), links);
+    this.drawer = new Drawer(byId('drawer'), () => this.close(), links, (attempt, at) => narrow(attempt, '', at));
     this.strays = new Strays(links);
     this.strip = new Strip(kindById('overview', HTMLCanvasElement), this.view, () => this.#theme);
     this.#controls();
@@ -272,11 +274,13 @@ export class Stage {
   #drawTools(session) {
     const { view, table } = this;
     const following = view.follow && table.stick;
-    const button = byId('follow');
-    button.hidden = !session.fresh;
-    button.setAttribute('aria-pressed', String(following));
-    const { below } = table;
-    setText(byId('follow-label'), following ? 'Following' : below > 0 ? `Follow, ${count(below)} below` : 'Follow');
+    const told = session.state.attempts.size + session.state.attempts.dropped;
+    if (following || this.#pausedAt > told) this.#pausedAt = told;
+    const button = kindById('follow', HTMLButtonElement);
+    button.disabled = !session.live;
+    setAttribute(button, 'aria-pressed', session.live ? String(following) : null);
+    const since = told - this.#pausedAt;
+    setText(byId('follow-label'), !session.live ? 'Recorded' : following ? 'Live' : since > 0 ? `Paused, +${count(since)} since` : 'Paused');
     setText(byId('span'), duration(span(view.domain)));
   }
 

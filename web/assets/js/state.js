@@ -106,7 +106,7 @@ export class TraceState {
   refresh(trace, local) {
     this.trace = trace;
     this.#count(trace.counters, local);
-    if (trace.state !== 'running') this.ended = trace.end_reason ?? trace.state;
+    if (trace.state !== 'running' && trace.state !== 'armed') this.ended = trace.end_reason ?? trace.state;
   }
 
   /** @param {import('../../types/wire').Hello} hello @param {number} local */

@@ -1,5 +1,6 @@
 // The line that is always there: connection, counters, losses; and the words for states that need some.
 
+import { historyWords } from './capabilities.js';
 import { OUTCOME_KEYS, outcomeOf } from './causes.js';
 import { byId, el, glyph, setAttribute, setText } from './dom.js';
 import { count, plural, visible } from './format.js';
@@ -17,6 +18,9 @@ const REASONS = {
   max_events: 'ended at its limit of events',
   shutdown: 'ended with the server',
   error: 'failed',
+  interrupted: 'interrupted: the server died',
+  imported: 'imported',
+  recorded: 'recorded what matched',
 };
 
 /** Counters that are shown when something was counted. @type {[string, (counters: Counters) => number | undefined, string][]} */
@@ -27,6 +31,7 @@ const UNUSUAL = [
   ['Hooks missed', ({ attempts }) => attempts.missed, 'Times the kernel skipped a probe, because the processor was in it already'],
   ['Faults', ({ attempts }) => attempts.faults, 'Events given up because kernel memory could not be read'],
   ['Code not sent', ({ attempts }) => attempts.code_unsent, 'Failures told without the code of their process: the kernel\'s ring buffer had no room for it'],
+  ['Not in history', ({ lost }) => lost.history, 'Events that were told, and could not be written to history'],
   ['Not looked up', ({ unasked }) => unasked, 'Events told without NAT, twin and listener: too many asked in that second'],
 ];
 
@@ -34,16 +39,20 @@ const STAGES = new Map([
   ['ringbuf', 'in the kernel\'s ring buffer'],
   ['queue', 'in the server\'s queue'],
   ['ring', 'that left the server\'s ring before this page took them'],
+  ['history', 'that could not be read from history'],
 ]);
 
-/** @param {Session | null} session @param {boolean} reachable @param {number} local */
-export function drawStatus(session, reachable, local) {
+/**
+ * @param {Session | null} session @param {boolean} reachable @param {number} local
+ * @param {import('../../types/wire').History | undefined} history
+ */
+export function drawStatus(session, reachable, local, history) {
   const { text, phase } = connectionText(session, reachable, local);
   const pill = byId('connection');
   setText(pill, text);
   setAttribute(pill, 'data-phase', phase);
   drawCounters(session);
-  drawNotices(session);
+  drawNotices(session, history);
   drawLegend(session);
 }
 
@@ -55,7 +64,7 @@ function connectionText(session, reachable, local) {
     return { text: Object.hasOwn(REASONS, state.ended) ? REASONS[state.ended] : visible(state.ended), phase: 'ended' };
   }
   switch (connection.phase) {
-    case 'live': return { text: 'live', phase: 'live' };
+    case 'live': return state.trace?.state === 'armed' ? { text: 'armed', phase: 'armed' } : { text: 'live', phase: 'live' };
     case 'reconnecting': {
       const wait = Math.max(0, Math.ceil((connection.retryAt - local) / 1000));
       const what = connection.why === 'server' ? 'server gone' : 'reconnecting';
@@ -119,8 +128,8 @@ function lossWords({ state }) {
   return parts.length > 0 ? parts.join(', ') : 'No event was lost';
 }
 
-/** @param {Session | null} session */
-function drawNotices(session) {
+/** @param {Session | null} session @param {import('../../types/wire').History | undefined} history */
+function drawNotices(session, history) {
   /** @type {string[]} */
   const words = [];
   if (session) {
@@ -130,9 +139,12 @@ function drawNotices(session) {
     }
     if (state.expired > 0) words.push(`${plural(state.expired, 'older event')} had left the server's memory before this page was opened.`);
     if (state.attempts.dropped > 0) words.push(`This page holds the newest ${count(state.attempts.size)} attempts; ${count(state.attempts.dropped)} older ones were dropped from it.`);
+    if (session.restarted) words.push('The server was restarted, and the trace ended with it. What it told was read again from history.');
     if (connection.phase === 'missing') words.push('The server no longer has this trace: it was deleted, or the server was restarted. What was received stays here.');
     if (connection.phase === 'reconnecting' && connection.why === 'server') words.push('The server does not answer. What was received stays here; new events follow when it is back.');
   }
+  // Off was somebody's wish; what went wrong is said wherever one looks.
+  if (history?.state === 'paused' || history?.state === 'memory') words.push(historyWords(history));
   const element = byId('notices');
   while (element.children.length > words.length) element.lastElementChild?.remove();
   while (element.children.length < words.length) element.append(el('p'));

@@ -2,6 +2,7 @@
 
 import { el, kindById, setText } from './dom.js';
 import { clock, millis, visible } from './format.js';
+import { standing } from './past.js';
 
 /** @typedef {import('../../types/wire').Trace} Trace */
 
@@ -37,5 +38,5 @@ export class Switcher {
 function titleOf(trace) {
   const name = trace.name ? visible(trace.name) : visible(trace.id);
   const began = clock(millis(trace.created_unix_nano), 0);
-  return `${name} · ${began}${trace.state === 'running' ? '' : ` · ${trace.state}`}`;
+  return `${name} · ${began}${trace.state === 'running' ? '' : ` · ${standing(trace)}`}`;
 }

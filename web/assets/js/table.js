@@ -1,7 +1,7 @@
 // The list of attempts: a real table of which only the rows in sight exist.
 
 import { el, setAttribute } from './dom.js';
-import { createRow } from './row.js';
+import { createRow, kindOf } from './row.js';
 import { isHead, keyOf } from './rows.js';
 
 /**
@@ -19,6 +19,8 @@ import { isHead, keyOf } from './rows.js';
 
 /** Rows beyond the edges, so that a fast scroll does not show holes. */
 const SPARE = 6;
+/** Rows kept to be filled again. */
+const MOST_SPARE = 100;
 
 export class Table {
   /** New rows keep the end of the list in sight. */
@@ -30,6 +32,8 @@ export class Table {
   #below = spacer();
   /** @type {Map<string | number, import('./row.js').Drawn>} */
   #drawn = new Map();
+  /** Rows out of use, to be filled again: making elements is what scrolling costs. @type {import('./row.js').Drawn[]} */
+  #spare = [];
   /** What stands at the top while rows come and go above it. @type {{ key: string | number, index: number } | null} */
   #anchor = null;
   #version = 0;
@@ -49,16 +53,10 @@ export class Table {
     body.addEventListener('pointerleave', () => context.view.hover(null));
   }
 
-  /** Rows below those in sight. */
-  get below() {
-    const { row } = this.#context.theme();
-    const hidden = this.#list.scrollHeight - this.#list.scrollTop - this.#list.clientHeight;
-    return Math.max(0, Math.floor(hidden / row));
-  }
-
   clear() {
     for (const { row } of this.#drawn.values()) row.remove();
     this.#drawn.clear();
+    this.#spare = [];
     this.#anchor = null;
     this.stick = true;
   }
@@ -82,6 +80,7 @@ export class Table {
     /** @type {Element} */
     let previous = this.#above;
     for (let index = first; index < last; index += 1) previous = this.#place(rows.at(index), index, previous, now);
+    for (const { row } of this.#spare) row.remove();
     if (this.stick && this.#list.scrollTop < end) this.#list.scrollTop = end;
     this.#mark(height);
   }
@@ -157,11 +156,19 @@ export class Table {
     const { rows } = this.#context;
     const kept = new Set();
     for (let index = first; index < last; index += 1) kept.add(keyOf(rows.at(index)));
-    for (const [key, { row }] of this.#drawn) {
+    for (const [key, drawn] of this.#drawn) {
       if (kept.has(key)) continue;
-      row.remove();
+      // An element that had the focus, or still shows it, must not become another row.
+      if (drawn.row.contains(document.activeElement) || this.#spare.length >= MOST_SPARE) drawn.row.remove();
+      else this.#spare.push(drawn);
       this.#drawn.delete(key);
     }
+  }
+
+  /** @param {string} kind */
+  #reused(kind) {
+    const at = this.#spare.findLastIndex((drawn) => drawn.kind === kind);
+    return at < 0 ? undefined : this.#spare.splice(at, 1)[0];
   }
 
   /** @param {Row} row @param {number} index @param {Element} previous @param {number} now */
@@ -169,7 +176,7 @@ export class Table {
     const key = keyOf(row);
     let drawn = this.#drawn.get(key);
     if (!drawn) {
-      drawn = createRow(row);
+      drawn = this.#reused(kindOf(row)) ?? createRow(row);
       this.#drawn.set(key, drawn);
     }
     const element = drawn.row;

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
-import { browserTest, inNamespace, screenshot, startTrace, withPage } from './harness.js';
+import { browserTest, inNamespace, picture, screenshot, startTrace, withPage } from './harness.js';
 
 const SILENT = 'exec nc -w 4 203.0.113.7 22';
 /** Seconds at which the kernel sends a SYN again within 4 s; Linux 6.5 made the first intervals equal. */
@@ -116,6 +116,12 @@ browserTest('many outcomes together, in light and dark, wide and narrow', () => 
   await page.mouse.move(5, 5);
   await page.setViewportSize({ width: 1280, height: 640 });
   await screenshot(page, 'timeline');
+  const session = await page.context().newCDPSession(page);
+  for (const type of /** @type {const} */ (['protanopia', 'deuteranopia', 'tritanopia', 'achromatopsia'])) {
+    await session.send('Emulation.setEmulatedVisionDeficiency', { type });
+    await picture(page, `seen-with-${type}`);
+  }
+  await session.send('Emulation.setEmulatedVisionDeficiency', { type: 'none' });
   await page.setViewportSize({ width: 1280, height: 800 });
   await page.emulateMedia({ colorScheme: 'dark' });
   await screenshot(page, 'dark');
@@ -198,3 +204,35 @@ browserTest('text from the kernel stays text', () => withPage(async (page, serve
   await row.waitFor();
   assert.equal(await row.locator('.comm').textContent(), '<b>‹U+001B›[31m‹U+202E›x');
 }));
+
+browserTest('fingers pan, pinch and tap', () => withPage(async (page, server) => {
+  await startTrace(page, server);
+  await inNamespace('for port in 1 2 3; do nc -w 1 10.99.0.1 $port; done; exit 0');
+  await page.locator('#rows tr[data-ordinal="2"]').waitFor();
+  await page.getByRole('button', { name: 'Stop' }).click();
+  await page.locator('#follow', { hasText: 'Recorded' }).waitFor();
+  const session = await page.context().newCDPSession(page);
+  const box = await page.locator('#list').boundingBox();
+  assert.ok(box);
+  /** @param {number[][]} steps places of the fingers, in pixels from the list's left edge */
+  const fingers = async (steps) => {
+    const points = (/** @type {number[]} */ places) => places.map((x, id) => ({ x: box.x + x, y: box.y + 200 + id * 40, id }));
+    await session.send('Input.dispatchTouchEvent', { type: 'touchStart', touchPoints: points(steps[0]) });
+    for (const places of steps) await session.send('Input.dispatchTouchEvent', { type: 'touchMove', touchPoints: points(places) });
+    await session.send('Input.dispatchTouchEvent', { type: 'touchEnd', touchPoints: [] });
+  };
+  const seen = () => page.evaluate(() => Object.fromEntries(new URLSearchParams(location.hash.slice(1))));
+  await page.waitForFunction(() => /from=/.test(location.hash));
+  const before = await seen();
+  await fingers([[200], [170], [140], [100]]);
+  await page.waitForFunction((from) => new URLSearchParams(location.hash.slice(1)).get('from') !== from, before.from);
+  const panned = await seen();
+  assert.ok(Number(panned.from) > Number(before.from), 'to the left is later');
+  assert.ok(Math.abs((Number(panned.to) - Number(panned.from)) / (Number(before.to) - Number(before.from)) - 1) < 0.01, 'without zooming');
+  await fingers([[150, 230], [120, 260], [90, 290]]);
+  await page.waitForFunction((from) => new URLSearchParams(location.hash.slice(1)).get('from') !== from, panned.from);
+  const pinched = await seen();
+  assert.ok(Number(pinched.to) - Number(pinched.from) < (Number(panned.to) - Number(panned.from)) * 0.8, 'apart is closer');
+  await page.locator('#rows tr[data-ordinal="1"]').tap();
+  await page.locator('#drawer .sentence', { hasText: '10.99.0.1:2 refused' }).waitFor();
+}, { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true }));

@@ -72,10 +72,18 @@ export class Server {
   /** @type {string[]} */
   log = [];
   url = '';
+  #how;
+
+  /** @param {{ wrapper?: string[], flags?: string[], data?: string }} [how] `wrapper` is a command that runs the server */
+  constructor(how = {}) {
+    this.#how = how;
+  }
 
   /** @param {string} [listen] @param {string} [token] */
   async start(listen = '127.0.0.1:0', token = TOKEN) {
-    const child = spawn(/** @type {string} */ (binary()), ['serve', '--listen', listen, '--data-dir', this.#data], {
+    const { wrapper = [], flags = [], data = this.#data } = this.#how;
+    const [command, ...rest] = [...wrapper, /** @type {string} */ (binary()), 'serve', '--listen', listen, '--data-dir', data, ...flags];
+    const child = spawn(command, rest, {
       env: { ...process.env, SYNSCOPE_TOKEN: token }, stdio: ['ignore', 'pipe', 'pipe'],
     });
     this.#process = child;
@@ -110,10 +118,11 @@ export class Server {
 /**
  * Runs with a server and a browser, and afterwards insists that the page had nothing to complain about.
  * @param {(page: import('playwright-core').Page, server: Server, complaints: string[]) => Promise<void>} run
- * @param {import('playwright-core').BrowserContextOptions & { arguments?: string[] }} [options] `arguments` are Chromium's
+ * @param {import('playwright-core').BrowserContextOptions & { arguments?: string[], server?: { wrapper?: string[], flags?: string[], data?: string } }} [options]
+ * `arguments` are Chromium's, `server` how the server is run
  */
-export async function withPage(run, { arguments: more = [], ...options } = {}) {
-  const server = new Server();
+export async function withPage(run, { arguments: more = [], server: how, ...options } = {}) {
+  const server = new Server(how);
   const browser = await chromium.launch({ executablePath: CHROMIUM, args: [...ARGUMENTS, ...more] });
   /** @type {string[]} */
   const complaints = [];
@@ -175,10 +184,16 @@ async function checkAccess(page, name) {
   await page.emulateMedia({ colorScheme: before });
 }
 
+/** Takes a picture to look at. @param {import('playwright-core').Page} page @param {string} name */
+export async function picture(page, name) {
+  mkdirSync(RESULTS, { recursive: true });
+  await page.screenshot({ path: join(RESULTS, `${name}.png`) });
+}
+
 /** Takes a picture of a state, once axe is content with it. @param {import('playwright-core').Page} page @param {string} name */
 export async function screenshot(page, name) {
   // Without JavaScript in the page, axe cannot run in it either.
-  if (name !== 'no-javascript') await checkAccess(page, name);
+  if (!name.startsWith('no-javascript')) await checkAccess(page, name);
   const published = process.env.UPDATE_SCREENSHOTS === '1' && name === 'timeline';
   const directory = published ? fileURLToPath(new URL('../docs/images/', WEB)) : RESULTS;
   mkdirSync(directory, { recursive: true });

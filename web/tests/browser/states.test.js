@@ -49,7 +49,7 @@ browserTest('stopping, the switcher, and a link to an attempt', () => withPage(a
   await page.waitForFunction(() => /#trace=[^&]+&attempt=\d+&from=/.test(location.hash));
   const link = page.url();
 
-  await page.getByRole('button', { name: 'New trace' }).click();
+  await page.getByRole('button', { name: 'Traces' }).click();
   await page.fill('[name="name"]', 'second');
   await page.getByRole('button', { name: 'Start', exact: true }).click();
   await page.locator('#nothing', { hasText: 'Watching.' }).waitFor();
@@ -145,8 +145,10 @@ browserTest('a server that goes away and comes back', () => withPage(async (page
   assert.equal(await page.locator('#rows tr[data-ordinal="0"]').isVisible(), true, 'what was received stays');
   await screenshot(page, 'disconnected');
   await server.start(server.listen);
-  await page.locator('#connection', { hasText: /trace discarded|live|ended/ }).waitFor();
-  assert.equal(await page.locator('#rows tr[data-ordinal="0"]').isVisible(), true);
+  await page.locator('#connection', { hasText: 'interrupted' }).waitFor();
+  await page.locator('#notices', { hasText: 'The server was restarted' }).waitFor();
+  await page.locator('#rows tr[data-ordinal="0"]', { hasText: 'refused' }).waitFor();
+  await screenshot(page, 'restarted');
 
   await server.stop('SIGTERM');
   await server.start(server.listen, 'token-after-the-restart');
@@ -154,9 +156,70 @@ browserTest('a server that goes away and comes back', () => withPage(async (page
   complaints.length = 0; // Chromium logs every refused connection.
 }));
 
-browserTest('without JavaScript the page says what it is and where to look', () => withPage(async (page, server) => {
+browserTest('without JavaScript there are tables, for those who give the token as password', async () => {
+  await withPage(async (page, server) => {
+    await page.goto(server.url);
+    await page.getByRole('link', { name: 'A plain page' }).waitFor();
+    assert.equal(await page.locator('#app').isVisible(), false);
+    await screenshot(page, 'no-javascript');
+    const base = new URL(server.url).origin;
+    const refused = await page.request.get(`${base}/plain`);
+    assert.equal(refused.status(), 401);
+    assert.match(refused.headers()['www-authenticate'], /^Basic /);
+    assert.doesNotMatch(await refused.text(), /Newest attempts/);
+
+    await page.request.post(`${base}/api/v1/traces`, { headers: { Authorization: `Bearer ${TOKEN}` }, data: { name: 'a plain one', filter: { comm: 'nc' } } });
+    await inNamespace(REFUSED);
+    const browser = /** @type {import('playwright-core').Browser} */ (page.context().browser());
+    const reader = await browser.newContext({ javaScriptEnabled: false, httpCredentials: { username: 'anyone', password: TOKEN }, viewport: { width: 1280, height: 800 } });
+    const plain = await reader.newPage();
+    const row = plain.locator('tr', { hasText: '10.99.0.1:9' });
+    do await plain.goto(`${base}/plain`); while (await row.count() === 0);
+    assert.match(await row.innerText(), /UTC\s+refused\s+10\.99\.0\.1:9\s+nc \d+\s+0\s+0\.\d+ ms\s+10\.99\.0\.1:9 refused/);
+    await plain.getByRole('row', { name: 'a plain one' }).getByRole('link').click();
+    await row.waitFor();
+    await screenshot(plain, 'no-javascript-tables');
+    await reader.close();
+  }, { javaScriptEnabled: false });
+});
+
+browserTest('no trace yet, and a quick healthy connect that needs no telling', () => withPage(async (page, server) => {
   await page.goto(server.url);
-  await page.getByRole('heading', { name: /^Synscope \d/ }).waitFor();
-  assert.equal(await page.locator('#app').isVisible(), false);
-  await screenshot(page, 'no-javascript');
-}, { javaScriptEnabled: false }));
+  await page.locator('#past-none', { hasText: 'There is no trace yet.' }).waitFor();
+  await screenshot(page, 'no-trace');
+  await startTrace(page, server);
+  await page.locator('#nothing', { hasText: 'No connect has been seen at all.' }).waitFor();
+  await inNamespace('nc -l -p 8080 >/dev/null & sleep 0.5; nc -w 1 10.99.0.1 8080 </dev/null; exit 0');
+  await page.locator('#nothing', { hasText: /Nothing has failed, been slow or been retried yet\. 1 connected quickly/ }).waitFor();
+  await screenshot(page, 'healthy');
+}));
+
+browserTest('a kernel that refuses the probes is told with its reason and a remedy', () => withPage(async (page, server, complaints) => {
+  await page.goto(server.url);
+  await page.getByRole('heading', { name: 'Start a trace' }).waitFor();
+  await page.getByRole('button', { name: 'Start', exact: true }).click();
+  const problem = page.locator('#start-problem');
+  await problem.waitFor();
+  assert.match(await problem.innerText(), /\w+.*\n+.*\w+/, 'what, and what to do');
+  assert.match(await problem.innerText(), /CAP_BPF|root|capabilit/i);
+  await screenshot(page, 'probe-failed');
+  complaints.length = 0;
+}, { server: { wrapper: ['setpriv', '--bounding-set', '-bpf,-sys_admin,-perfmon', '--'] } }));
+
+for (const [state, how, words] of /** @type {[string, { flags?: string[], data?: string }, RegExp][]} */ ([
+  ['off', { flags: ['--history', 'off'] }, /^History is off: traces are gone when the server ends/],
+  ['memory', { data: '/proc/synscope-cannot-be-made' }, /^History is in memory only: .*\w/],
+])) {
+  browserTest(`history ${state} is said, and a discarded trace as well`, () => withPage(async (page, server, complaints) => {
+    await page.goto(server.url);
+    await page.locator('#history-state', { hasText: words }).waitFor();
+    await screenshot(page, `history-${state}`);
+    await startTrace(page, server);
+    assert.equal(await page.locator('#notices', { hasText: 'History is' }).count(), state === 'memory' ? 1 : 0);
+    await server.stop('SIGKILL');
+    await server.start(server.listen);
+    await page.locator('#connection', { hasText: 'trace discarded' }).waitFor();
+    await page.locator('#notices', { hasText: 'no longer has this trace' }).waitFor();
+    complaints.length = 0;
+  }, { server: how }));
+}

@@ -110,6 +110,10 @@ browserTest('a link reproduces what is looked at, an attempt can be copied, colo
   await page.reload();
   await drawer.waitFor();
   assert.notEqual(await paper(), light, 'the choice stays');
+  await page.route('**/js/main.js', () => {});
+  await page.reload({ waitUntil: 'commit' });
+  await page.waitForFunction(() => document.styleSheets.length > 5);
+  assert.notEqual(await paper(), light, 'before any module has run, too');
 }));
 
 browserTest('the filter is read by the server: completed, marked where it is wrong, and of one mind with the API', () => withPage(async (page, server, complaints) => {
@@ -184,3 +188,51 @@ browserTest('columns sort, and what an attempt has narrows the filter, by mouse 
   await page.locator('#rows tr[data-ordinal="3"]').waitFor();
   assert.equal((await peers())[0], '203.0.113.7:22', 'the link sorts as well');
 }));
+
+browserTest('what is read stays still while more is told, and live, paused and recorded look different', () => withPage(async (page, server) => {
+  await startTrace(page, server);
+  await inNamespace('for port in $(seq 1 40); do nc -w 1 10.99.0.1 $port; done; exit 0');
+  await page.locator('#rows tr[data-ordinal="39"]').waitFor();
+  const mode = page.locator('#follow');
+  assert.equal(await mode.innerText(), 'Live');
+  await page.locator('#list').hover();
+  await page.mouse.wheel(0, -260);
+  await mode.filter({ hasText: /^Paused$/ }).waitFor();
+  const tops = () => page.locator('#rows tr[data-ordinal]').evaluateAll((rows) => rows.map((row) => `${/** @type {HTMLElement} */ (row).dataset.ordinal} ${row.getBoundingClientRect().top}`).slice(0, 15));
+  const before = await tops();
+  await inNamespace('for port in 50 51 52; do nc -w 1 10.99.0.1 $port; done; exit 0');
+  await mode.filter({ hasText: 'Paused, +3 since' }).waitFor();
+  assert.deepEqual(await tops(), before);
+  await screenshot(page, 'paused');
+  await mode.click();
+  await page.locator('#rows tr[data-ordinal="42"]').waitFor();
+  assert.equal(await mode.innerText(), 'Live');
+  await page.getByRole('button', { name: 'Stop' }).click();
+  await mode.filter({ hasText: 'Recorded' }).waitFor();
+  assert.equal(await mode.isDisabled(), true);
+}));
+
+browserTest('who wants less motion gets a picture a second', async () => {
+  /** @param {'reduce' | 'no-preference'} reducedMotion */
+  const framesIn3s = async (reducedMotion) => {
+    let frames = 0;
+    await withPage(async (page, server) => {
+      await page.addInitScript(() => {
+        const clear = CanvasRenderingContext2D.prototype.clearRect;
+        /** @type {any} */ (window).pictures = 0;
+        CanvasRenderingContext2D.prototype.clearRect = function count(...where) {
+          if (this.canvas.id === 'timeline') /** @type {any} */ (window).pictures += 1;
+          clear.apply(this, where);
+        };
+      });
+      await startTrace(page, server);
+      const pictures = () => page.evaluate(() => /** @type {any} */ (window).pictures);
+      const before = await pictures();
+      await page.waitForTimeout(3000);
+      frames = await pictures() - before;
+    }, { reducedMotion });
+    return frames;
+  };
+  const [calm, usual] = [await framesIn3s('reduce'), await framesIn3s('no-preference')];
+  assert.ok(calm > 0 && calm * 2 < usual, `${calm} frames against ${usual}`);
+});

@@ -28,6 +28,8 @@ test('what was typed becomes a request', () => {
     name: 'nightly', slow_ms: 250, ttl_s: 900, starts: false, stacks: true, drops: true,
     filter: { peer: ['203.0.113.0/24', '2001:db8::1'], peer_port: [22, '8000-9000'], comm: ['Web Content', 'nc'], pid: ['x1'] },
   });
+  const armed = traceRequest(new Map(Object.entries({ 'recorder.filter': ' cause=timeout ', 'recorder.before_s': '60', 'recorder.after_s': 'x' })));
+  assert.deepEqual(armed.recorder, { filter: 'cause=timeout', before_s: 60, after_s: 'x' });
   assert.deepEqual(traceRequest(new Map()), { starts: false, stacks: false, drops: false });
   assert.deepEqual(['90', '2h', '1 d', 'soon'].map(seconds), [90, 7200, 86_400, 'soon']);
 });

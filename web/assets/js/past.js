@@ -1,0 +1,133 @@
+// Traces there are besides the one that is watched: past ones, imported ones; and files in both directions.
+
+import { Refused } from './api.js';
+import { byId, el, kindById, setText } from './dom.js';
+import { count, dateTime, millis, visible } from './format.js';
+
+/** @typedef {import('../../types/wire').Trace} Trace */
+
+/** How a trace stands, in a word or two. @param {Trace} trace */
+export function standing({ state, end_reason: reason }) {
+  return reason === 'imported' || reason === 'interrupted' ? reason : state;
+}
+
+/** What can be exported. @type {[format: string, ending: string, label: string][]} */
+const FORMATS = [['ndjson', 'ndjson', 'NDJSON, every event'], ['csv', 'csv', 'CSV, a row an attempt'], ['chrome-trace', 'json', 'Chrome trace, for Perfetto']];
+
+export class Past {
+  #list = byId('past-rows');
+  #file = kindById('import-file', HTMLInputElement);
+  #said = byId('import-said');
+  #api;
+  #open;
+  #failed;
+  #drawn = '';
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
+
+  /**
+   * @param {() => import('./api.js').Api | null} api @param {(trace: string) => void} open
+   * @param {(error: unknown) => boolean} failed whether the page dealt with the error itself
+   */
+  constructor(api, open, failed) {
+    this.#api = api;
+    this.#open = open;
+    this.#failed = failed;
+    byId('import').addEventListener('click', () => this.#file.click());
+    this.#file.addEventListener('change', () => this.#import(this.#file.files));
+    this.#listenDrops();
+  }
+
+  /** @param {readonly Trace[]} traces newest first */
+  draw(traces) {
+    const drawn = JSON.stringify(traces.map(({ id, name, state, events }) => [id, name, state, events.next_seq]));
+    if (drawn === this.#drawn) return;
+    this.#drawn = drawn;
+    byId('past-none').hidden = traces.length > 0;
+    this.#list.replaceChildren(...traces.map((trace) => this.#row(trace)));
+  }
+
+  /** @param {Trace} trace */
+  #row(trace) {
+    const { ringbuf, queue, history = 0 } = trace.counters.lost;
+    const lost = ringbuf + queue + history;
+    const name = el('button', { type: 'button', class: 'link' }, visible(trace.name || trace.id));
+    name.addEventListener('click', () => this.#open(trace.id));
+    return el('tr', {}, el('th', { scope: 'row' }, name), el('td', {}, dateTime(millis(trace.created_unix_nano)).slice(0, -4)),
+      el('td', {}, standing(trace)), el('td', { class: 'number' }, count(trace.counters.delivered)), el('td', { class: 'number' }, lost > 0 ? count(lost) : ''));
+  }
+
+  #listenDrops() {
+    const drop = byId('drop');
+    addEventListener('dragenter', (event) => { drop.hidden = !event.dataTransfer?.types.includes('Files'); });
+    // Only what leaves the window has nowhere to go.
+    addEventListener('dragleave', (event) => { if (event.relatedTarget === null) drop.hidden = true; });
+    addEventListener('dragover', (event) => event.preventDefault());
+    addEventListener('drop', (event) => {
+      event.preventDefault();
+      drop.hidden = true;
+      this.#import(event.dataTransfer?.files ?? null);
+    });
+  }
+
+  /** @param {FileList | null} files */
+  async #import(files) {
+    const file = files?.[0];
+    const api = this.#api();
+    if (!file || !api) return;
+    this.#say(`Reading ${visible(file.name)}…`);
+    try {
+      const { id } = await api.import(file, file.name.replace(/\.\w+$/, '').slice(0, 100));
+      this.#say('');
+      this.#open(id);
+    } catch (error) {
+      if (this.#failed(error)) return;
+      const words = error instanceof Refused ? [error.message, error.problem.remedy ?? ''] : ['The server does not answer.'];
+      this.#say(`${visible(file.name)} was not imported: ${words.map(visible).join('; ')}`, true);
+    } finally {
+      this.#file.value = '';
+    }
+  }
+
+  /** Over whatever is shown. @param {string} text @param {boolean} [passes] by itself */
+  #say(text, passes = false) {
+    clearTimeout(this.#timer);
+    this.#said.hidden = text === '';
+    setText(this.#said, text);
+    if (passes) this.#timer = setTimeout(() => this.#say(''), 20_000);
+  }
+}
+
+/**
+ * Offers the trace that is watched as a file. A link could not show the token, so the file is fetched first.
+ * @param {() => import('./api.js').Api | null} api @param {() => string | null} trace
+ */
+export function offerExport(api, trace) {
+  const menu = byId('export-menu');
+  const said = byId('export-said');
+  menu.append(...FORMATS.map(([format, ending, label]) => {
+    const item = el('button', { type: 'button' }, label);
+    item.addEventListener('click', async () => {
+      const id = trace();
+      if (!id) return;
+      setText(said, 'fetching…');
+      try {
+        const file = await /** @type {import('./api.js').Api} */ (api()).export(id, format);
+        const link = el('a', { href: URL.createObjectURL(file), download: `synscope-${id}.${ending}` });
+        link.click();
+        setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+        setText(said, '');
+        menu.hidePopover();
+      } catch (error) {
+        setText(said, `not exported: ${visible(String(error))}`);
+      }
+    });
+    return item;
+  }), said);
+  const button = byId('export');
+  menu.addEventListener('beforetoggle', () => {
+    const { right, bottom } = button.getBoundingClientRect();
+    menu.style.right = `${innerWidth - right}px`;
+    menu.style.top = `${bottom + 4}px`;
+  });
+}
