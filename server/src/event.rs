@@ -6,11 +6,15 @@ mod inquiry;
 mod origin;
 mod relations;
 
-use std::{borrow::Cow, net::SocketAddr, sync::Arc};
+use std::{
+    borrow::Cow,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de};
-use synscope_tracer::symbols::Frame;
+use synscope_tracer::{Icmp, symbols::Frame};
 
 pub(crate) use describe::{Describer, look, milliseconds};
 use diagnosis::Diagnosis;
@@ -155,7 +159,7 @@ pub(crate) struct Network {
 
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
 pub(crate) struct Endpoint {
-    pub(crate) address: std::net::IpAddr,
+    pub(crate) address: IpAddr,
     pub(crate) port: u16,
 }
 
@@ -211,6 +215,24 @@ pub(crate) struct Tcp {
     pub(crate) connect: Connect,
 }
 
+/// An ICMP error.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(crate) struct IcmpJson {
+    r#type: u8,
+    code: u8,
+    /// What the RFCs call it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'static str>,
+    /// Who sent it.
+    sender: IpAddr,
+}
+
+impl From<Icmp> for IcmpJson {
+    fn from(icmp: Icmp) -> Self {
+        Self { r#type: icmp.kind, code: icmp.code, name: icmp.name(), sender: icmp.sender }
+    }
+}
+
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) struct Connect {
     pub(crate) start_unix_nano: UnixNano,
@@ -227,6 +249,9 @@ pub(crate) struct Connect {
     errno: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     soft_error: Option<String>,
+    /// The ICMP error that the attempt was last answered with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    icmp: Option<IcmpJson>,
     /// Why this host dropped a packet, in the kernel's own name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) drop_reason: Option<String>,

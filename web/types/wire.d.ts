@@ -41,6 +41,7 @@ export interface Connect {
   stale_peer?: boolean;
   challenges?: number;
   soft_error?: string;
+  icmp?: { type: number; code: number; name?: string; sender: string };
   errno?: number;
   syn_unsent?: number;
   drop_reason?: string;

@@ -2,7 +2,7 @@
 //! trace that asks for drops.
 
 use aya_ebpf::{Global, macros::raw_tracepoint, programs::RawTracePointContext};
-use synscope_ebpf::record::{Attempt, Record, kind};
+use synscope_ebpf::record::{Attempt, NO_ICMP, Record, kind};
 
 use crate::{
     attempt, counters, filter,
@@ -86,6 +86,7 @@ fn unowned(ctx: &RawTracePointContext, skb: u64, reason: i32) -> Result<(), Faul
         exit_code: 0,
         kind: kind::DROP,
         padding: [0; 3],
+        icmp: NO_ICMP,
     };
     send(ctx, &record, UserStack::None);
     Ok(())

@@ -69,6 +69,14 @@ offsets! {
     OFF_SKB_NETWORK_HEADER
     /// `sk_buff.transport_header`
     OFF_SKB_TRANSPORT_HEADER
+    /// `sock.sk_error_queue`
+    OFF_ERROR_QUEUE
+    /// `sock.sk_error_queue.prev`
+    OFF_ERROR_QUEUE_PREV
+    /// `sk_buff.cb`
+    OFF_SKB_CB
+    /// `sock_exterr_skb.ee`, from `sk_buff.cb` on
+    OFF_EXTERR_EE
     /// `net_device.nd_net.net`
     OFF_DEV_NET
     /// `task_struct.mm`

@@ -121,6 +121,28 @@ pub struct Attempt {
     pub evidence: u16,
 }
 
+/// An ICMP error, all zeros when there was none.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(target_arch = "bpf"), derive(FromBytes, Immutable, KnownLayout))]
+pub struct Icmp {
+    /// Who sent it; IPv4 as `::ffff:a.b.c.d`.
+    pub sender: [u8; 16],
+    /// What the kernel made of it, a positive errno.
+    pub errno: i32,
+    /// 1 for ICMPv6.
+    pub is_v6: u8,
+    /// ICMP type.
+    pub kind: u8,
+    /// ICMP code.
+    pub code: u8,
+    /// Always 0.
+    pub padding: u8,
+}
+
+/// No ICMP error.
+pub const NO_ICMP: Icmp = Icmp { sender: [0; 16], errno: 0, is_v6: 0, kind: 0, code: 0, padding: 0 };
+
 /// One event of an attempt, as sent through the ring buffer.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,6 +172,8 @@ pub struct Record {
     pub kind: u8,
     /// Always 0.
     pub padding: [u8; 3],
+    /// The ICMP error that the attempt was last answered with, told with its end.
+    pub icmp: Icmp,
 }
 
 /// A stack of return addresses, innermost first.

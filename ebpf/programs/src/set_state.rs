@@ -8,9 +8,9 @@ use synscope_ebpf::record::{Attempt, Counters, DURATION_BUCKETS, evidence, kind}
 use crate::{
     attempt,
     counters::{self, counters},
-    filter,
+    filter, icmp,
     kernel::{self, Fault, state},
-    tell::{News, now, tell},
+    tell::{News, UserStack, describe, now, send, tell},
 };
 
 /// Attempts that establish within this many nanoseconds, without a retransmit, are not told.
@@ -86,11 +86,23 @@ fn failed(ctx: &RawTracePointContext, sock: u64, attempt: &mut Attempt) -> Resul
         attempt.evidence |= evidence::RETRY_DUE;
     }
     let error = kernel::read::<i32>(sock, &kernel::OFF_ERR)?;
-    if error != ECONNREFUSED && error != ETIMEDOUT {
+    let news = News { error: Some(error), exit_code: exit_code.unwrap_or(0), ..News::now(kind::FAILED) };
+    let mut record = describe(sock, attempt, &news)?;
+    if is_returned(error, record.local_port) {
         attempt::note_end(sock);
     }
-    let news = News { error: Some(error), exit_code: exit_code.unwrap_or(0), ..News::now(kind::FAILED) };
-    tell(ctx, sock, attempt, &news)
+    if attempt.evidence & evidence::RESET == 0 {
+        record.icmp = icmp::newest(sock)?;
+    }
+    send(ctx, &record, UserStack::Kept(sock));
+    Ok(())
+}
+
+/// True when a connect() that still waits returns an error that it could also return before a SYN: the network's, or
+/// that no port was free (0). An application that closes the socket is not waiting.
+#[inline(always)]
+fn is_returned(error: i32, local_port: u16) -> bool {
+    local_port == 0 || !matches!(error, 0 | ECONNREFUSED | ETIMEDOUT)
 }
 
 /// `exit_code` of the current task if it is exiting. In a softirq that task has nothing to do with the

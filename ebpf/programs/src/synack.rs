@@ -1,7 +1,7 @@
 //! `tcp_retransmit_synack(sk, req)`: the passive side. A client's SYN came, our answer was not answered.
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
-use synscope_ebpf::record::{Attempt, Record, kind};
+use synscope_ebpf::record::{Attempt, NO_ICMP, Record, kind};
 
 use crate::{
     attempt, counters, filter,
@@ -39,6 +39,7 @@ fn retransmitted(ctx: &RawTracePointContext, request: u64) -> Result<(), Fault> 
         exit_code: 0,
         kind: kind::SYNACK_RETRANSMIT,
         padding: [0; 3],
+        icmp: NO_ICMP,
     };
     send(ctx, &record, UserStack::None);
     Ok(())

@@ -7,7 +7,7 @@ use aya_ebpf::{
     maps::{Array, RingBuf},
 };
 use synscope_ebpf::record::{
-    Attempt, KERNEL_FRAMES, Record, RecordWithStacks, Stack, USER_FRAMES, WAKE_EVERY_NS, kind,
+    Attempt, KERNEL_FRAMES, NO_ICMP, Record, RecordWithStacks, Stack, USER_FRAMES, WAKE_EVERY_NS, kind,
 };
 
 use crate::{
@@ -93,6 +93,7 @@ pub(crate) fn describe(sock: u64, attempt: &Attempt, news: &News) -> Result<Reco
         exit_code: news.exit_code,
         kind: news.kind,
         padding: [0; 3],
+        icmp: NO_ICMP,
     })
 }
 

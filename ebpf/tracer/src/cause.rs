@@ -1,9 +1,12 @@
 //! Why an attempt failed, from what the kernel showed, never from how long it took or which kernel it is.
 
-use std::fmt;
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+};
 
 use nix::errno::Errno;
-use synscope_ebpf::record::{Record, evidence};
+use synscope_ebpf::record::{self, Record, evidence};
 
 /// Why an attempt failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -82,6 +85,47 @@ pub struct Failure {
     pub errno: i32,
     /// The last ICMP error that did not end the attempt, as errno; 0 when there was none.
     pub soft_error: i32,
+    /// The ICMP error that the attempt was last answered with, where the kernel shows it: on IPv4, and on IPv6 where the
+    /// application asked for errors.
+    pub icmp: Option<Icmp>,
+}
+
+/// An ICMP error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Icmp {
+    /// Who sent it: a router, or the peer itself.
+    pub sender: IpAddr,
+    /// ICMPv6 numbers its messages otherwise.
+    pub is_v6: bool,
+    /// Its type.
+    pub kind: u8,
+    /// Its code.
+    pub code: u8,
+}
+
+impl Icmp {
+    fn of(record: &Record) -> Option<Self> {
+        let record::Icmp { sender, errno, is_v6, kind, code, .. } = record.icmp;
+        let sender = IpAddr::V6(Ipv6Addr::from(sender)).to_canonical();
+        (errno != 0).then_some(Self { sender, is_v6: is_v6 != 0, kind, code })
+    }
+
+    /// What RFC 792, RFC 1812 and RFC 4443 call it; of the others only the numbers are told.
+    pub fn name(self) -> Option<&'static str> {
+        Some(match (self.is_v6, self.kind, self.code) {
+            (false, 3, 0) => "network unreachable",
+            (false, 3, 1) => "host unreachable",
+            (false, 3, 2) => "protocol unreachable",
+            (false, 3, 3) | (true, 1, 4) => "port unreachable",
+            (false, 3, 9) => "network administratively prohibited",
+            (false, 3, 10) => "host administratively prohibited",
+            (false, 3, 13) | (true, 1, 1) => "communication administratively prohibited",
+            (false, 11, _) | (true, 3, _) => "time exceeded",
+            (true, 1, 0) => "no route to destination",
+            (true, 1, 3) => "address unreachable",
+            _ => return None,
+        })
+    }
 }
 
 impl Failure {
@@ -89,6 +133,8 @@ impl Failure {
     pub(crate) fn of(record: &Record) -> Self {
         let attempt = &record.attempt;
         let soft_error = match record.soft_error {
+            // What ended the attempt is none.
+            0 if record.error == 0 || attempt.evidence & evidence::RETRY_DUE == 0 => told_softly(record),
             0 => attempt.reported_soft_error,
             pending => pending,
         };
@@ -99,7 +145,15 @@ impl Failure {
             0 => gave_up(record),
             libc_errno => (forced(record, Errno::from_raw(libc_errno)), libc_errno),
         };
-        Self { cause, errno, soft_error }
+        Self { cause, errno, soft_error, icmp: Icmp::of(record) }
+    }
+}
+
+/// An error that is pending no more: as the kernel reported it, or as the socket's error queue still has it.
+fn told_softly(record: &Record) -> i32 {
+    match record.attempt.reported_soft_error {
+        0 => record.icmp.errno,
+        reported => reported,
     }
 }
 
@@ -140,8 +194,8 @@ fn icmp(error: Errno) -> Cause {
 fn gave_up(record: &Record) -> (Cause, i32) {
     let attempt = &record.attempt;
     let killed = attempt.evidence & evidence::EXITING != 0 && record.exit_code & 0x7f != 0;
-    // Reading SO_ERROR consumes a soft error: reported and no longer pending, the application was given it.
-    let given = if record.soft_error == 0 { attempt.reported_soft_error } else { 0 };
+    // Reading SO_ERROR consumes a soft error: told and no longer pending, the application was given it.
+    let given = if record.soft_error == 0 { told_softly(record) } else { 0 };
     match given {
         // Nothing was ever sent: inet_hash_connect found no port, inside connect() itself.
         _ if record.local_port == 0 => (Cause::NoLocalPort, Errno::EADDRNOTAVAIL as i32),
@@ -174,7 +228,7 @@ mod tests {
 
     #[track_caller]
     fn is(record: &Record, cause: Cause, errno: i32, soft_error: i32) {
-        assert_eq!(Failure::of(record), Failure { cause, errno, soft_error });
+        assert_eq!(Failure::of(record), Failure { cause, errno, soft_error, icmp: Icmp::of(record) });
     }
 
     #[test]
@@ -247,5 +301,31 @@ mod tests {
         ] {
             is(&end(evidence::BEFORE_SYN, errno), cause, errno, 0);
         }
+    }
+
+    #[test]
+    fn an_icmp_error_that_only_the_queue_still_holds_is_told_with_its_sender() {
+        let mut record = end(evidence::RETRY_DUE, 0);
+        record.icmp = record::Icmp {
+            sender: "::ffff:192.0.2.77".parse::<Ipv6Addr>().unwrap().octets(),
+            errno: 113,
+            is_v6: 0,
+            kind: 3,
+            code: 13,
+            padding: 0,
+        };
+        is(&record, Cause::HostUnreachable, 113, 113);
+        let icmp = Failure::of(&record).icmp.unwrap();
+        assert_eq!(icmp.sender, IpAddr::from([192, 0, 2, 77]));
+        assert_eq!(icmp.name(), Some("communication administratively prohibited"));
+        // Still pending: the application never looked.
+        record.soft_error = 113;
+        is(&record, Cause::ClosedByApp, 0, 113);
+        // It ended the attempt by itself: there was no other one before.
+        (record.soft_error, record.error) = (0, 113);
+        is(&record, Cause::HostUnreachable, 113, 0);
+        // The timer gave up later.
+        (record.error, record.attempt.evidence) = (110, 0);
+        is(&record, Cause::Timeout, 110, 113);
     }
 }

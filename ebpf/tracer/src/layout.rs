@@ -53,6 +53,16 @@ const FOR_CODE: &[Offset] = &[
     ("OFF_MOUNT_MOUNTPOINT", "mount", "mnt_mountpoint"),
 ];
 
+/// For the ICMP error that ended an attempt.
+const FOR_ICMP: &[Offset] = &[
+    ("OFF_ERROR_QUEUE", "sock", "sk_error_queue"),
+    ("OFF_ERROR_QUEUE_PREV", "sock", "sk_error_queue.prev"),
+    ("OFF_SKB_CB", "sk_buff", "cb"),
+    ("OFF_EXTERR_EE", "sock_exterr_skb", "ee"),
+    ("OFF_SKB_HEAD", "sk_buff", "head"),
+    ("OFF_SKB_NETWORK_HEADER", "sk_buff", "network_header"),
+];
+
 const FOR_DROP: &[Offset] = &[
     ("OFF_SKB_SK", "sk_buff", "sk"),
     ("OFF_SKB_DEV", "sk_buff", "dev"),
@@ -159,6 +169,8 @@ pub struct Layout {
     pub(crate) has_task_pt_regs: bool,
     /// The kernel shows what the programs keep of a process's code.
     pub(crate) has_code: bool,
+    /// The kernel shows the ICMP error that ended an attempt.
+    pub(crate) has_icmp: bool,
     /// Names of the drop reasons, by number.
     pub(crate) drop_reasons: Vec<(i32, String)>,
     missing: Vec<Probe>,
@@ -171,12 +183,13 @@ impl Layout {
         if let Some(probe) = missing.iter().find(|probe| probe.required) {
             return Err(btf::Error::NoType(format!("btf_trace_{}", probe.name())));
         }
-        let has_code = has_all(btf, FOR_CODE);
+        let (has_code, has_icmp) = (has_all(btf, FOR_CODE), has_all(btf, FOR_ICMP));
         let of_probes = present.iter().flat_map(|probe| probe.offsets);
         let mut offsets = SHARED
             .iter()
             .chain(of_probes)
             .chain(if has_code { FOR_CODE } else { &[] })
+            .chain(if has_icmp { FOR_ICMP } else { &[] })
             .map(|&(global, structure, member)| Ok((global, btf.offset_of(structure, member)?)))
             .collect::<Result<Vec<_>, btf::Error>>()?;
         if let Some([first, second]) = syscall_arguments(btf) {
@@ -188,6 +201,7 @@ impl Layout {
             drop_has_reason: btf.tracepoint_args("kfree_skb") >= Some(3),
             has_task_pt_regs: has_helper(btf, "task_pt_regs"),
             has_code,
+            has_icmp,
             drop_reasons: drop_reasons(btf),
             missing,
         })
@@ -196,6 +210,11 @@ impl Layout {
     /// True when the code of processes that are gone can be told.
     pub fn has_code(&self) -> bool {
         self.has_code
+    }
+
+    /// True when type, code and sender of an ICMP error can be told.
+    pub fn has_icmp(&self) -> bool {
+        self.has_icmp
     }
 
     /// Programs whose hook the kernel does not have; what they tell, this kernel cannot.

@@ -41,7 +41,7 @@ mod recent;
 mod tracefs;
 mod tracer;
 
-pub use cause::{Cause, Failure, errno_name};
+pub use cause::{Cause, Failure, Icmp, errno_name};
 pub use code::{BuildId, Code};
 pub use error::Error;
 pub use event::{Event, EventKind, Owner, Stacks};

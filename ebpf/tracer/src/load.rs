@@ -34,9 +34,15 @@ pub(crate) fn object(layout: &Layout, options: &Options) -> Result<Ebpf, Error> 
     let filters = options.filter.bits();
     let slow_ns = u64::try_from(options.slow.as_nanos()).unwrap_or(u64::MAX);
     let [starts, stacks] = [options.starts, options.stacks].map(u32::from);
-    let [retransmit_has_error, drop_has_reason, has_task_pt_regs, has_code] =
-        [layout.retransmit_has_error, layout.drop_has_reason, layout.has_task_pt_regs, layout.has_code]
-            .map(u32::from);
+    let Layout { retransmit_has_error, drop_has_reason, has_task_pt_regs, has_code, has_icmp, .. } = *layout;
+    let features = [
+        ("RETRANSMIT_HAS_ERROR", retransmit_has_error),
+        ("DROP_HAS_REASON", drop_has_reason),
+        ("HAS_TASK_PT_REGS", has_task_pt_regs),
+        ("HAS_CODE", has_code),
+        ("HAS_ICMP", has_icmp),
+    ];
+    let features = features.map(|(global, has)| (global, u32::from(has)));
 
     let mut loader = EbpfLoader::new();
     // The object has no CO-RE relocations: offsets come as globals.
@@ -44,15 +50,14 @@ pub(crate) fn object(layout: &Layout, options: &Options) -> Result<Ebpf, Error> 
     for (global, offset) in &layout.offsets {
         loader.override_global(global, offset, true);
     }
+    for (global, has) in &features {
+        loader.override_global(global, has, true);
+    }
     loader
         .override_global("FILTERS", &filters, true)
         .override_global("SLOW_NS", &slow_ns, true)
         .override_global("STARTS", &starts, true)
         .override_global("STACKS", &stacks, true)
-        .override_global("RETRANSMIT_HAS_ERROR", &retransmit_has_error, true)
-        .override_global("DROP_HAS_REASON", &drop_has_reason, true)
-        .override_global("HAS_TASK_PT_REGS", &has_task_pt_regs, true)
-        .override_global("HAS_CODE", &has_code, true)
         .map_max_entries("ATTEMPTS", options.max_attempts)
         .map_max_entries("USER_STACKS", if options.stacks { options.max_attempts } else { 1 })
         .map_max_entries("CODE", if options.stacks { MAX_CODE } else { 1 })

@@ -68,12 +68,12 @@ impl Describer {
         let process = process.as_deref();
         let drop_reason = self.drop_reason(event);
         let related = self.relations.relate(event, drop_reason.as_deref());
-        let (cause, errno, soft_error) = match event.kind {
-            EventKind::Failed(failure) => {
-                (Some(failure.cause.name()), non_zero(failure.errno), non_zero(failure.soft_error))
-            }
-            _ => (None, None, None),
+        let failure = match event.kind {
+            EventKind::Failed(failure) => Some(failure),
+            _ => None,
         };
+        let errno = failure.and_then(|failure| non_zero(failure.errno));
+        let soft_error = failure.and_then(|failure| non_zero(failure.soft_error));
         let facts = Facts {
             network: Network {
                 transport: "tcp",
@@ -91,9 +91,10 @@ impl Describer {
                     syn_unsent: event.syn_unsent,
                     stale_peer: event.challenges > 0,
                     challenges: event.challenges,
-                    cause,
+                    cause: failure.map(|failure| failure.cause.name()),
                     errno,
                     soft_error: soft_error.map(errno_name),
+                    icmp: failure.and_then(|failure| failure.icmp).map(Into::into),
                     drop_reason,
                 },
             },

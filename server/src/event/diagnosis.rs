@@ -63,15 +63,24 @@ fn failed(event: &Event, failure: Failure) -> (String, String) {
             ),
         ),
         Cause::PortUnreachable => (
-            format!("ICMP said that the port of {peer} is unreachable, after {took}: a firewall rejects it."),
+            format!(
+                "{} said that the port of {peer} is unreachable, after {took}: a firewall rejects it.",
+                icmp_of(failure).unwrap_or_else(|| "ICMP".into())
+            ),
             "Look for a reject rule on the peer, on the way and on this host: `nft list ruleset`.".into(),
         ),
         Cause::HostUnreachable => (
-            format!("{peer} is unreachable, as a router or this host's own neighbour table said after {took}."),
+            format!(
+                "{peer} is unreachable, as {} said after {took}.",
+                icmp_of(failure).unwrap_or_else(|| "a router or this host's own neighbour table".into())
+            ),
             format!("`ip neigh` and `ip route get {}` show how far this host gets by itself.", peer.ip()),
         ),
         Cause::NetUnreachable => (
-            format!("A router said that it has no route to {peer}, after {took}."),
+            format!(
+                "{} said that it has no route to {peer}, after {took}.",
+                icmp_of(failure).unwrap_or_else(|| "A router".into())
+            ),
             format!("`ip route get {}` shows which router this host asks.", peer.ip()),
         ),
         Cause::Timeout => timeout(event, failure),
@@ -109,6 +118,13 @@ fn failed(event: &Event, failure: Failure) -> (String, String) {
             "The error is an unusual one for connect(): see `man 2 connect`.".into(),
         ),
     }
+}
+
+/// Who said it, and in which words.
+fn icmp_of(failure: Failure) -> Option<String> {
+    let icmp = failure.icmp?;
+    let name = icmp.name().map_or_else(String::new, |name| format!("{name}, "));
+    Some(format!("{} (ICMP {name}type {} code {})", icmp.sender, icmp.kind, icmp.code))
 }
 
 fn timeout(event: &Event, failure: Failure) -> (String, String) {
@@ -192,7 +208,7 @@ fn human(duration: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use synscope_tracer::Owner;
+    use synscope_tracer::{Icmp, Owner};
 
     use super::*;
 
@@ -218,7 +234,7 @@ mod tests {
     }
 
     fn failure(cause: Cause, errno: i32) -> EventKind {
-        EventKind::Failed(Failure { cause, errno, soft_error: 0 })
+        EventKind::Failed(Failure { cause, errno, soft_error: 0, icmp: None })
     }
 
     fn summary(event: &Event) -> String {
@@ -289,10 +305,28 @@ mod tests {
 
     #[test]
     fn a_timeout_says_what_icmp_had_said() {
-        let kind = EventKind::Failed(Failure { cause: Cause::Timeout, errno: 113, soft_error: 113 });
+        let kind =
+            EventKind::Failed(Failure { cause: Cause::Timeout, errno: 113, soft_error: 113, icmp: None });
         let expected =
             "10.0.0.5:81 did not answer for 0.3 ms, without a retransmit; ICMP had said EHOSTUNREACH.";
         assert_eq!(summary(&event(kind)), expected);
+    }
+
+    #[test]
+    fn who_said_no_by_icmp_is_named() {
+        let icmp = Some(Icmp { sender: [192, 0, 2, 77].into(), is_v6: false, kind: 3, code: 1 });
+        let said =
+            |cause, errno| summary(&event(EventKind::Failed(Failure { cause, errno, soft_error: 0, icmp })));
+        let who = "192.0.2.77 (ICMP host unreachable, type 3 code 1)";
+        assert_eq!(
+            said(Cause::HostUnreachable, 113),
+            format!("10.0.0.5:81 is unreachable, as {who} said after 0.3 ms.")
+        );
+        assert_eq!(
+            said(Cause::NetUnreachable, 101),
+            format!("{who} said that it has no route to 10.0.0.5:81, after 0.3 ms.")
+        );
+        assert!(said(Cause::PortUnreachable, 111).starts_with(who));
     }
 
     #[test]

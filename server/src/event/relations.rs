@@ -196,7 +196,7 @@ mod tests {
     }
 
     fn failed(attempt: u64) -> Event {
-        let failure = Failure { cause: Cause::Timeout, errno: 110, soft_error: 0 };
+        let failure = Failure { cause: Cause::Timeout, errno: 110, soft_error: 0, icmp: None };
         event(attempt, EventKind::Failed(failure))
     }
 

@@ -63,10 +63,14 @@ export function connection({ network, connect, error, start }) {
     ['Began', dateTime(start)],
     ['Error', error && visible(error) + (connect.errno ? ` (${connect.errno})` : '')],
     ['Soft error', connect.soft_error && `ICMP said ${visible(connect.soft_error)}`],
+    ['ICMP', connect.icmp && icmp(connect.icmp)],
     ['Challenge ACKs', number(connect.challenges)],
     ['SYNs not sent', connect.syn_unsent ? `${count(connect.syn_unsent)} never left this host` : undefined],
   ];
 }
+
+/** @param {NonNullable<import('../../types/wire').Connect['icmp']>} icmp */
+const icmp = ({ type, code, name, sender }) => `${name ? `${visible(name)}, ` : ''}type ${type} code ${code}, from ${visible(sender)}`;
 
 /** What is around the connection on this host. @param {Attempt} attempt @returns {Fact[]} */
 export function surroundings({ around }) {

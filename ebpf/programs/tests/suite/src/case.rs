@@ -97,6 +97,8 @@ pub struct Told {
     pub soft_error: i32,
     /// `Record::exit_code`
     pub exit_code: i32,
+    /// `Record::icmp`: type and code
+    pub icmp: (u8, u8),
 }
 
 impl From<&Record> for Told {
@@ -109,6 +111,7 @@ impl From<&Record> for Told {
             challenges: attempt.challenges,
             evidence: attempt.evidence,
             reported: attempt.reported_soft_error,
+            icmp: (record.icmp.kind, record.icmp.code),
             error: record.error,
             soft_error: record.soft_error,
             exit_code: record.exit_code,

@@ -34,9 +34,11 @@ impl Fabric {
     /// Fabricates everything of a case.
     pub fn new(kernel: &Kernel, case: &Case, memory: &mut impl Memory) -> Self {
         let mut fabric = Self::default();
-        for socket in &case.sockets {
+        for (index, socket) in case.sockets.iter().enumerate() {
             let net = fabric.net(kernel, socket.netns, memory);
-            fabric.sockets.push(memory.add(&socket.to_bytes(kernel, net)));
+            fabric.sockets.push(memory.add(&socket.to_bytes(kernel, net, 0)));
+            // An empty queue points to itself, and only now it is known where that is.
+            fabric.change(kernel, index, socket, memory);
         }
         for request in &case.requests {
             let net = fabric.net(kernel, request.netns, memory);
@@ -66,6 +68,11 @@ impl Fabric {
     /// Makes a socket another one, where it lies.
     pub fn change(&mut self, kernel: &Kernel, index: Index, socket: &Socket, memory: &mut impl Memory) {
         let net = self.net(kernel, socket.netns, memory);
-        memory.put(self.sockets[index], &socket.to_bytes(kernel, net));
+        let queue = self.sockets[index] + kernel.offset("sock", "sk_error_queue") as u64;
+        let last = socket.queued.map_or(queue, |queued| {
+            let head = memory.add(&queued.header());
+            memory.add(&queued.to_bytes(kernel, head))
+        });
+        memory.put(self.sockets[index], &socket.to_bytes(kernel, net, last));
     }
 }

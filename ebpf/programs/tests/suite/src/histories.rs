@@ -14,7 +14,7 @@ use synscope_tracer::{Family, Filter, Options};
 use crate::{
     case::{Case, Step, state},
     cases::{self, MS, NETNS},
-    things::{Packet, Socket},
+    things::{Packet, Queued, Socket},
     world,
 };
 
@@ -148,13 +148,16 @@ fn possible(events: &[Event], mut sockets: Vec<Socket>) -> Vec<Step> {
         match *event {
             Event::Connect(sock, task) if states[sock] == state::CLOSE => {
                 let task = if task == 0 { world::task() } else { world::other_task(task, "other") };
-                sockets[sock] = Socket { error: 0, soft_error: 0, pending: 0, ..sockets[sock] };
+                sockets[sock] = Socket { error: 0, soft_error: 0, pending: 0, queued: None, ..sockets[sock] };
                 let close_to_syn_sent = Step::State(sock, state::CLOSE, state::SYN_SENT);
                 steps.extend([Step::Become(sock, sockets[sock]), Step::Switch(task), close_to_syn_sent]);
                 states[sock] = state::SYN_SENT;
             }
             Event::End(sock, end, error, soft_error, pending) if connecting(sock) => {
-                sockets[sock] = Socket { error, soft_error, pending, ..sockets[sock] };
+                let errno = if error == 0 { soft_error } else { error };
+                let answer = Queued { origin: 2, errno, kind: 3, code: pending, sender: sockets[sock].peer };
+                let queued = (errno != 0 && sockets[sock].peer.is_ipv4()).then_some(answer);
+                sockets[sock] = Socket { error, soft_error, pending, queued, ..sockets[sock] };
                 steps.extend([Step::Become(sock, sockets[sock]), Step::State(sock, state::SYN_SENT, end)]);
                 states[sock] = end;
             }

@@ -42,6 +42,23 @@ pub struct Socket {
     pub pending: u8,
     /// Of requests: `num_retrans`.
     pub retrans: u8,
+    /// The newest entry of `sk_error_queue`.
+    pub queued: Option<Queued>,
+}
+
+/// An error in a socket's queue, with the packet that brought it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queued {
+    /// `ee_origin`
+    pub origin: u8,
+    /// `ee_errno`
+    pub errno: i32,
+    /// `ee_type`
+    pub kind: u8,
+    /// `ee_code`
+    pub code: u8,
+    /// Source in the packet's IP header.
+    pub sender: IpAddr,
 }
 
 /// A packet: an `sk_buff` with its headers.
@@ -133,14 +150,15 @@ impl Socket {
             .set("sock_common", "skc_net.net", &net.to_le_bytes())
     }
 
-    /// As a `struct tcp_sock` in the namespace that lies at `net`.
-    pub fn to_bytes(&self, kernel: &Kernel, net: u64) -> Piece {
+    /// As a `struct tcp_sock` in the namespace that lies at `net`, its error queue ending with what lies at `last`.
+    pub fn to_bytes(&self, kernel: &Kernel, net: u64, last: u64) -> Piece {
         self.common(Bytes::of(kernel, "tcp_sock"), net)
             .set("sock", "sk_err", &self.error.to_le_bytes())
             .set("sock", "sk_err_soft", &self.soft_error.to_le_bytes())
             .set("sock", "sk_protocol", &self.protocol.to_le_bytes())
             .set("inet_sock", "inet_sport", &self.local_port.to_be_bytes())
             .set("inet_connection_sock", "icsk_pending", &[self.pending])
+            .set("sock", "sk_error_queue.prev", &last.to_le_bytes())
             .done()
     }
 
@@ -160,6 +178,30 @@ pub fn net(kernel: &Kernel, number: u32) -> Piece {
 /// A `struct net_device` in the namespace that lies at `net`.
 pub fn device(kernel: &Kernel, net: u64) -> Piece {
     Bytes::of(kernel, "net_device").set("net_device", "nd_net.net", &net.to_le_bytes()).done()
+}
+
+impl Queued {
+    /// As a `struct sk_buff` with its buffer.
+    pub fn to_bytes(&self, kernel: &Kernel, head: u64) -> Piece {
+        let mut packet = Bytes::of(kernel, "sk_buff")
+            .set("sk_buff", "head", &head.to_le_bytes())
+            .set("sk_buff", "network_header", &NETWORK_AT.to_le_bytes())
+            .done();
+        let at = kernel.offset("sk_buff", "cb") + kernel.offset("sock_exterr_skb", "ee");
+        let [a, b, c, d] = self.errno.to_le_bytes();
+        packet.put(at, &[a, b, c, d, self.origin, self.kind, self.code, POISON]);
+        packet
+    }
+
+    /// The buffer: the ICMP message's IP header.
+    pub fn header(&self) -> Piece {
+        let mut piece = Piece::of(160);
+        match self.sender {
+            IpAddr::V4(sender) => piece.put(usize::from(NETWORK_AT) + 12, &sender.octets()),
+            IpAddr::V6(sender) => piece.put(usize::from(NETWORK_AT) + 8, &sender.octets()),
+        }
+        piece
+    }
 }
 
 /// Where the headers lie in a packet's buffer.

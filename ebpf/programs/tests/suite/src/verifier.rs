@@ -82,8 +82,8 @@ fn verify_program(mut raw: RawProgram, room: usize, options: &EbpfVerifierOption
     let mut complaints = complain(&mut raw, options);
     if complaints.iter().any(|complaint| complaint.contains("Loop counter")) {
         // A loop without an end that is known must not hide what comes after it.
-        let runtime = EbpfRuntimeConfig { check_for_termination: false, ..options.runtime.clone() };
-        complaints.extend(complain(&mut raw, &EbpfVerifierOptions { runtime, ..options.clone() }));
+        let runtime = EbpfRuntimeConfig { check_for_termination: false, ..options.runtime };
+        complaints.extend(complain(&mut raw, &EbpfVerifierOptions { runtime, ..*options }));
     }
     Verdict { program: raw.function_name, complaints }
 }

@@ -1,11 +1,13 @@
 //! The evidence of every cause of a failure.
 
+use std::net::IpAddr;
+
 use synscope_ebpf::record::{evidence, kind};
 
 use super::{MS, S, case, close, connect, establish, failed, told, v4, v6};
 use crate::{
     case::{Case, Step, Told},
-    things::Socket,
+    things::{Queued, Socket},
     world::other_task,
 };
 
@@ -19,7 +21,7 @@ const ECONNREFUSED: i32 = 111;
 const EHOSTUNREACH: i32 = 113;
 
 pub(super) fn cases() -> Vec<Case> {
-    [answers(), soft_errors(), process(), challenges(), unsent(), before_syn()].concat()
+    [answers(), soft_errors(), queued(), process(), challenges(), unsent(), before_syn()].concat()
 }
 
 fn with_errors(error: i32, soft_error: i32) -> Step {
@@ -98,6 +100,47 @@ fn soft_errors() -> Vec<Case> {
     ]
 }
 
+/// The error queue keeps what the socket itself has lost.
+fn queued() -> Vec<Case> {
+    const ICMP: u8 = 2;
+    const ICMP6: u8 = 3;
+    let router: IpAddr = "192.0.2.77".parse().unwrap();
+    let router6: IpAddr = "2001:db8::77".parse().unwrap();
+    let queued = Queued { origin: ICMP, errno: EHOSTUNREACH, kind: 3, code: 13, sender: router };
+    let answered = |name: &str, socket: Socket| {
+        case(format!("{name}, told with what the error queue holds")).needs("HAS_ICMP").steps([
+            connect(0),
+            Step::Become(0, socket),
+            close(0),
+        ])
+    };
+    let other = |origin: u8| {
+        let queued = Some(Queued { origin, ..queued });
+        answered(&format!("an entry of origin {origin}"), Socket { queued, ..v4() }).tells([failed(0)])
+    };
+    let v6_queued = Queued { origin: ICMP6, errno: EACCES, kind: 1, code: 1, sender: router6 };
+    [
+        answered("ICMP ends it", Socket { error: EHOSTUNREACH, pending: 1, queued: Some(queued), ..v4() })
+            .tells([Told { evidence: evidence::RETRY_DUE, icmp: (3, 13), ..failed(EHOSTUNREACH) }]),
+        answered("ICMPv6 ends it", Socket { error: EACCES, queued: Some(v6_queued), ..v6() })
+            .sockets([v6()])
+            .tells([Told { icmp: (1, 1), ..failed(EACCES) }]),
+        answered("the application has read the error", Socket { queued: Some(queued), ..v4() })
+            .tells([Told { icmp: (3, 13), ..failed(0) }]),
+        case("refused by RST, whatever came by ICMP before")
+            .steps([
+                connect(0),
+                Step::Reset(0),
+                Step::Become(0, Socket { error: ECONNREFUSED, queued: Some(queued), ..v4() }),
+                close(0),
+            ])
+            .tells([Told { evidence: evidence::RESET, ..failed(ECONNREFUSED) }]),
+    ]
+    .into_iter()
+    .chain([0, 1, 4, 5, 0x82].map(other))
+    .collect()
+}
+
 fn process() -> Vec<Case> {
     const PF_EXITING: u32 = 0x4;
     let exiting = |name: &str, code: i32| {
@@ -123,10 +166,14 @@ fn process() -> Vec<Case> {
         case("told once, and a later connect() of the same socket is told again")
             .steps([
                 connect(0),
+                with_errors(EHOSTUNREACH, 0),
                 close(0),
                 Step::Returned(0, -i64::from(EHOSTUNREACH)),
                 Step::Returned(0, -i64::from(ENETUNREACH)),
             ])
+            .tells([failed(EHOSTUNREACH), Told { evidence: evidence::BEFORE_SYN, ..failed(ENETUNREACH) }]),
+        case("a socket that was closed while it waited says nothing of the next one in its place")
+            .steps([connect(0), close(0), Step::Returned(0, -i64::from(ENETUNREACH))])
             .tells([failed(0), Told { evidence: evidence::BEFORE_SYN, ..failed(ENETUNREACH) }]),
         case("an error that only a sent SYN brings leaves nothing behind")
             .steps([

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::{NETNS, case, close, connect, establish, v4, v6};
 use crate::{
     case::{Case, Step},
-    things::{Packet, Socket},
+    things::{Packet, Queued, Socket},
 };
 
 /// More reads than any hook makes.
@@ -26,7 +26,22 @@ pub(super) fn cases() -> Vec<Case> {
         ("a dropped packet of nobody", vec![], Step::Drop(1, 3)),
         ("a connect() that returns", vec![Step::Address(peer, 443, 28)], Step::Returned(0, -101)),
     ];
-    hooks.into_iter().flat_map(|(name, before, step)| at_each_read(name, &before, &step)).collect()
+    let hooks = hooks.into_iter().flat_map(|(name, before, step)| at_each_read(name, &before, &step));
+    hooks.chain(by_icmp()).collect()
+}
+
+/// The end of an attempt that was answered by ICMP.
+fn by_icmp() -> impl Iterator<Item = Case> {
+    let both = [(v4(), 2), (v6(), 3)].map(|(socket, origin)| {
+        let queued = Some(Queued { origin, errno: 113, kind: 3, code: 1, sender: socket.peer });
+        (socket, Socket { error: 113, queued, ..socket })
+    });
+    (0..READS).flat_map(move |nth| {
+        both.map(|(socket, answered)| {
+            let base = case(format!("read {nth} fails at the end by ICMP of origin {:?}", answered.queued));
+            around(base, socket, &[connect(0), Step::Become(0, answered)], nth, &close(0))
+        })
+    })
 }
 
 fn at_each_read(name: &str, before: &[Step], step: &Step) -> Vec<Case> {

@@ -119,6 +119,7 @@ pub(crate) fn v4() -> Socket {
         netns: NETNS,
         pending: 0,
         retrans: 0,
+        queued: None,
     }
 }
 

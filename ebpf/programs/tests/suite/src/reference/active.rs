@@ -1,15 +1,17 @@
 //! The side that connects: an attempt from SYN_SENT to its end.
 
-use synscope_ebpf::record::{DURATION_BUCKETS, evidence, kind};
+use synscope_ebpf::record::{DURATION_BUCKETS, Icmp, NO_ICMP, evidence, kind};
 
 use super::{EXITING, Fallible, NOBODY, Reference, UserStack};
 use crate::{
     case::{Index, state},
+    settings::mapped,
     things::TCP,
 };
 
-/// Errors with which a connect() that sent a SYN returns, and no other.
-const AFTER_SYN: [i32; 2] = [110, 111];
+/// What ends an attempt and is no error that connect() returns also before a SYN: the application closed it, a timeout,
+/// a refusal.
+const NOT_RETURNED: [i32; 3] = [0, 110, 111];
 
 impl Reference<'_> {
     pub(super) fn state(&mut self, sock: Index, old: u8, new: u8) -> Fallible {
@@ -70,14 +72,37 @@ impl Reference<'_> {
         }
         self.read()?;
         let error = self.sockets[sock].error;
-        if !AFTER_SYN.contains(&error) {
-            self.ended.insert(sock);
-        }
         let attempt = *self.attempt(sock);
         let mut record = self.describe(sock, attempt, kind::FAILED, Some(error))?;
         record.exit_code = exit_code;
+        if record.local_port == 0 || !NOT_RETURNED.contains(&error) {
+            self.ended.insert(sock);
+        }
+        if attempt.evidence & evidence::RESET == 0 && self.kernel.has("HAS_ICMP") {
+            record.icmp = self.icmp(sock)?;
+        }
         self.send(record, UserStack::Kept(sock));
         Ok(())
+    }
+
+    /// The ICMP error at the end of the socket's queue.
+    fn icmp(&mut self, sock: Index) -> Fallible<Icmp> {
+        self.read()?;
+        let Some(queued) = self.sockets[sock].queued else { return Ok(NO_ICMP) };
+        self.read()?;
+        if !matches!(queued.origin, 2 | 3) {
+            return Ok(NO_ICMP);
+        }
+        // the buffer, where the IP header lies in it, the header's source
+        self.reads(3)?;
+        Ok(Icmp {
+            sender: mapped(queued.sender),
+            errno: queued.errno,
+            is_v6: u8::from(queued.origin == 3),
+            kind: queued.kind,
+            code: queued.code,
+            padding: 0,
+        })
     }
 
     fn established(&mut self, sock: Index) -> Fallible {

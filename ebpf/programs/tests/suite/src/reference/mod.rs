@@ -13,7 +13,7 @@ use std::{
 
 use bpf_lab::Task;
 use synscope_ebpf::record::{
-    Attempt, Counters, KERNEL_FRAMES, Record, RecordWithStacks, USER_FRAMES, WAKE_EVERY_NS, kind,
+    Attempt, Counters, KERNEL_FRAMES, NO_ICMP, Record, RecordWithStacks, USER_FRAMES, WAKE_EVERY_NS, kind,
 };
 use synscope_tracer::Options;
 
@@ -300,6 +300,7 @@ impl<'a> Reference<'a> {
             exit_code: 0,
             kind,
             padding: [0; 3],
+            icmp: NO_ICMP,
         })
     }
 

@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use synscope_ebpf::record::{Record, evidence, kind};
+use synscope_ebpf::record::{NO_ICMP, Record, evidence, kind};
 
 use super::{Fallible, Reference, UserStack};
 use crate::{
@@ -161,6 +161,7 @@ impl Reference<'_> {
             exit_code: 0,
             kind: 0,
             padding: [0; 3],
+            icmp: NO_ICMP,
         }
     }
 }
