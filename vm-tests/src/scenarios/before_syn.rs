@@ -19,6 +19,7 @@ super::scenarios!["before_syn":
     route_that_says_nothing,
     ipv6_route_that_says_prohibited (needs IPV6),
     policy_of_the_cgroup,
+    no_route_after_a_socket_that_was_closed_while_it_waited,
 ];
 
 fn no_route_to_an_ipv4_peer(lab: &Lab) -> Result<()> {
@@ -121,3 +122,25 @@ fn told_once(events: &[Json]) -> Result<()> {
     ensure!(events.len() == 1, "told {} times: {events:?}", events.len());
     Ok(())
 }
+
+/// The kernel gives a new socket the memory of the last one: what was noted of that one must not speak for it.
+fn no_route_after_a_socket_that_was_closed_while_it_waited(lab: &Lab) -> Result<()> {
+    let netns = Netns::new()?;
+    let mut trace = lab.trace(&only(&netns))?;
+    netns.run("reused", || {
+        for _ in 0..REUSED {
+            Connect::to_address("203.0.113.7:22")?.giving_up_after(Duration::ZERO).run()?;
+            Connect::to_address("198.51.100.1:443")?.run()?;
+        }
+        Ok(())
+    })?;
+    let state = trace.stop()?;
+    state.is("/counters/attempts/failed", 2 * REUSED)?;
+    for _ in 0..REUSED {
+        failure(&trace.expect("connect.failed")?, "closed_by_app", None)?;
+        failure(&trace.expect("connect.failed")?, "no_route", Some(("ENETUNREACH", 101)))?;
+    }
+    Ok(())
+}
+
+const REUSED: u64 = 20;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::socket::{setsockopt, sockopt::Ipv6RecvErr};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -26,6 +27,11 @@ super::scenarios!["icmp":
     ipv6_address_unreachable (needs IPV6),
     ipv6_no_route (needs IPV6),
     ipv6_admin_prohibited (needs IPV6),
+    port_unreachable_while_the_owner_holds_the_socket (needs USERFAULTFD),
+    host_unreachable_while_the_owner_holds_the_socket (needs USERFAULTFD),
+    net_unreachable_while_the_owner_holds_the_socket (needs USERFAULTFD),
+    admin_prohibited_while_the_owner_holds_the_socket (needs USERFAULTFD),
+    ipv6_admin_prohibited_while_the_owner_holds_a_socket_that_asked_for_errors (needs IPV6, USERFAULTFD),
     error_that_the_application_never_looked_at (needs USERFAULTFD),
     error_that_the_kernel_reports_when_it_gives_up (needs USERFAULTFD),
 ];
@@ -51,39 +57,59 @@ const DENIED: Expected = Expected("denied", Errno::ACCESS, "EACCES");
 const OTHER: Expected = Expected("other", Errno::NOPROTOOPT, "ENOPROTOOPT");
 
 fn port_unreachable(lab: &Lab) -> Result<()> {
-    answered(lab, V4, PORT_UNREACHABLE, &PORT)
+    answered(lab, V4, PORT_UNREACHABLE, &PORT, Owner::Away)
 }
 
 fn host_unreachable(lab: &Lab) -> Result<()> {
-    answered(lab, V4, HOST_UNREACHABLE, &HOST)
+    answered(lab, V4, HOST_UNREACHABLE, &HOST, Owner::Away)
 }
 
 fn net_unreachable(lab: &Lab) -> Result<()> {
-    answered(lab, V4, NET_UNREACHABLE, &NET)
+    answered(lab, V4, NET_UNREACHABLE, &NET, Owner::Away)
 }
 
 fn admin_prohibited(lab: &Lab) -> Result<()> {
-    answered(lab, V4, ADMIN_PROHIBITED, &HOST)
+    answered(lab, V4, ADMIN_PROHIBITED, &HOST, Owner::Away)
 }
 
 fn protocol_unreachable(lab: &Lab) -> Result<()> {
-    answered(lab, V4, PROTOCOL_UNREACHABLE, &OTHER)
+    answered(lab, V4, PROTOCOL_UNREACHABLE, &OTHER, Owner::Away)
 }
 
 fn ipv6_port_unreachable(lab: &Lab) -> Result<()> {
-    answered(lab, V6, V6_PORT_UNREACHABLE, &PORT)
+    answered(lab, V6, V6_PORT_UNREACHABLE, &PORT, Owner::Away)
 }
 
 fn ipv6_address_unreachable(lab: &Lab) -> Result<()> {
-    answered(lab, V6, V6_ADDRESS_UNREACHABLE, &HOST)
+    answered(lab, V6, V6_ADDRESS_UNREACHABLE, &HOST, Owner::Away)
 }
 
 fn ipv6_no_route(lab: &Lab) -> Result<()> {
-    answered(lab, V6, V6_NO_ROUTE, &NET)
+    answered(lab, V6, V6_NO_ROUTE, &NET, Owner::Away)
 }
 
 fn ipv6_admin_prohibited(lab: &Lab) -> Result<()> {
-    answered(lab, V6, V6_ADMIN_PROHIBITED, &DENIED)
+    answered(lab, V6, V6_ADMIN_PROHIBITED, &DENIED, Owner::Away)
+}
+
+fn port_unreachable_while_the_owner_holds_the_socket(lab: &Lab) -> Result<()> {
+    answered(lab, V4, PORT_UNREACHABLE, &PORT, Owner::HoldsTheSocket)
+}
+
+fn host_unreachable_while_the_owner_holds_the_socket(lab: &Lab) -> Result<()> {
+    answered(lab, V4, HOST_UNREACHABLE, &HOST, Owner::HoldsTheSocket)
+}
+
+fn net_unreachable_while_the_owner_holds_the_socket(lab: &Lab) -> Result<()> {
+    answered(lab, V4, NET_UNREACHABLE, &NET, Owner::HoldsTheSocket)
+}
+
+fn admin_prohibited_while_the_owner_holds_the_socket(lab: &Lab) -> Result<()> {
+    answered(lab, V4, ADMIN_PROHIBITED, &HOST, Owner::HoldsTheSocket)
+}
+
+fn ipv6_admin_prohibited_while_the_owner_holds_a_socket_that_asked_for_errors(lab: &Lab) -> Result<()> {
+    answered(lab, V6, V6_ADMIN_PROHIBITED, &DENIED, Owner::HoldsTheSocket)
 }
 
 /// Where the owner is when the ICMP error arrives.
@@ -98,19 +124,25 @@ const V4: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 7));
 const V6: IpAddr = IpAddr::V6(OWN_V6);
 
 /// The application looks at SO_ERROR after the answer, and closes.
-fn answered(lab: &Lab, peer: IpAddr, icmp: Icmp, expected: &Expected) -> Result<()> {
+fn answered(lab: &Lab, peer: IpAddr, icmp: Icmp, expected: &Expected, owner: Owner) -> Result<()> {
     let Expected(cause, errno, name) = expected;
     let netns = Netns::new()?;
     let mut trace = lab.trace(&only(&netns))?;
     let (tried, peer) = netns.run("icmp", || {
-        let asked = Asked::connect(peer)?;
-        asked.answer(icmp, Owner::Away)?;
+        let asked = Asked::connect(peer, owner)?;
+        asked.answer(icmp, owner)?;
         asked.look_and_close()
     })?;
     ensure!(tried.ended == Ended::Failed(*errno), "the application saw {tried:?}");
     let end = trace.expect("connect.failed")?;
     failure(&end, cause, Some((name, errno.raw_os_error())))?;
     end.is("/tcp/connect/syn_retransmits", 0)?.within("/tcp/connect/duration_ms", 0.0..=990.0)?;
+    if peer.is_ipv4() || owner == Owner::HoldsTheSocket {
+        let Icmp(kind, code) = icmp;
+        end.is("/tcp/connect/icmp/type", kind)?.is("/tcp/connect/icmp/code", code)?;
+        // The error came from the address that the SYN came from: the namespace has no other host.
+        end.is("/tcp/connect/icmp/sender", tried.local.ip().to_string())?;
+    }
     tuple(&end, &tried, &peer.to_string())?;
     owned(&end, &tried, "icmp", &netns)
 }
@@ -139,7 +171,7 @@ fn answered_while_held(lab: &Lab) -> Result<(Trace, Asked)> {
     let netns = Netns::new()?;
     let trace = lab.trace(&only(&netns))?;
     let asked = netns.run("icmp", || {
-        let asked = Asked::connect(V4)?;
+        let asked = Asked::connect(V4, Owner::HoldsTheSocket)?;
         asked.socket.set_tcp_user_timeout(Some(Duration::from_millis(700)))?;
         asked.answer(HOST_UNREACHABLE, Owner::HoldsTheSocket)?;
         Ok(asked)
@@ -157,7 +189,7 @@ struct Asked {
 }
 
 impl Asked {
-    fn connect(peer: IpAddr) -> Result<Self> {
+    fn connect(peer: IpAddr, owner: Owner) -> Result<Self> {
         let (deaf, peer) = match peer {
             IpAddr::V4(_) => (None, SocketAddr::new(peer, 22)),
             IpAddr::V6(_) => listen_deaf(peer).map(|(deaf, peer)| (Some(deaf), peer))?,
@@ -165,6 +197,11 @@ impl Asked {
         let wire = Wire::tap(peer.ip())?;
         let socket = Socket::new(Domain::for_address(peer), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
+        if peer.is_ipv6() && owner == Owner::HoldsTheSocket {
+            // Without it the kernel keeps nothing of an ICMPv6 error but what SO_ERROR consumes (ipv6_icmp_error;
+            // 6.18, net/ipv6/datagram.c).
+            setsockopt(&socket, Ipv6RecvErr, &true)?;
+        }
         let begun = Instant::now();
         let error = socket.connect(&peer.into()).err().context("the peer should be silent")?;
         ensure!(Errno::from_io_error(&error) == Some(Errno::INPROGRESS), "{error}");

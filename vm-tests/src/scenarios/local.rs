@@ -13,6 +13,7 @@ use crate::harness::{Connect, Ended, Json, Lab, Netns, Trace, listen_deaf, liste
 super::scenarios!["local":
     firewall_that_drops (needs NFT, DROP_REASONS),
     firewall_that_rejects_with_a_reset (needs NFT),
+    firewall_that_rejects_with_icmp (needs NFT),
     neighbour_that_does_not_resolve (needs VETH, DROP_REASONS),
     drop_that_has_a_reason (needs DROP_REASONS),
     listener_whose_queue_is_full,
@@ -68,6 +69,21 @@ fn firewall_that_rejects_with_a_reset(lab: &Lab) -> Result<()> {
     let tried = refuse(&netns, "rejected", "127.0.0.9:22")?;
     let end = trace.expect("connect.failed")?;
     failure(&end, "refused", Some(("ECONNREFUSED", 111)))?;
+    tuple(&end, &tried, "127.0.0.9:22")?;
+    owned(&end, &tried, "rejected", &netns)
+}
+
+/// The ICMP error comes back within connect() itself, which holds the socket; the application finds it in
+/// SO_ERROR.
+fn firewall_that_rejects_with_icmp(lab: &Lab) -> Result<()> {
+    let netns = Netns::new()?;
+    netns.firewall(&format!("{OUTPUT} ip daddr 127.0.0.9 reject with icmp type host-unreachable"))?;
+    let mut trace = lab.trace(&only(&netns))?;
+    let connect = Connect::to_address("127.0.0.9:22")?.giving_up_after(Duration::from_millis(500));
+    let tried = netns.run("rejected", || connect.run())?;
+    ensure!(tried.ended == Ended::Failed(Errno::HOSTUNREACH), "{tried:?}");
+    let end = trace.expect("connect.failed")?;
+    failure(&end, "host_unreachable", Some(("EHOSTUNREACH", 113)))?;
     tuple(&end, &tried, "127.0.0.9:22")?;
     owned(&end, &tried, "rejected", &netns)
 }
