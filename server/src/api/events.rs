@@ -16,6 +16,7 @@ use super::{
     App,
     extract::{Named, Params},
     follow::{self, Form},
+    openapi::media,
     problem::Problem,
 };
 use crate::{
@@ -30,7 +31,14 @@ pub(super) fn router() -> ApiRouter<Arc<App>> {
             get_with(events, |call| {
                 call.id("events")
                     .summary("What a trace told, in order")
-                    .response::<200, Json<EventsPage<'_>>>()
+                    .response_with::<200, Json<EventsPage<'_>>, _>(|mut response| {
+                        let streams = [Form::Lines, Form::EventStream].map(Form::content_type);
+                        response.inner().content.extend(media(streams));
+                        response
+                    })
+                    .response_with::<204, (), _>(|response| {
+                        response.description("An EventSource has seen everything, and need not come back")
+                    })
             }),
         )
         .api_route(

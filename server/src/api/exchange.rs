@@ -2,9 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use aide::axum::{
-    ApiRouter,
-    routing::{get_with, post_with},
+use aide::{
+    axum::{
+        ApiRouter,
+        routing::{get_with, post_with},
+    },
+    openapi::{ReferenceOr, RequestBody},
 };
 use axum::{
     Json,
@@ -21,6 +24,7 @@ use tokio::time::timeout;
 use super::{
     App,
     extract::{Named, Params},
+    openapi::media,
     problem::Problem,
 };
 use crate::{
@@ -35,11 +39,24 @@ pub(super) fn router() -> ApiRouter<Arc<App>> {
     ApiRouter::new()
         .api_route(
             "/traces/{id}/export",
-            get_with(export, |call| call.id("export").summary("The whole trace as a file")),
+            get_with(export, |call| {
+                call.id("export").summary("The whole trace as a file").response_with::<200, (), _>(
+                    |mut response| {
+                        response
+                            .inner()
+                            .content
+                            .extend(media(Format::ALL.map(|format| format.media_type().0)));
+                        response.description("The file")
+                    },
+                )
+            }),
         )
         .api_route(
             "/traces/import",
-            post_with(import, |call| {
+            post_with(import, |mut call| {
+                let content = media([NDJSON]).collect();
+                let file = RequestBody { content, required: true, ..RequestBody::default() };
+                call.inner_mut().request_body = Some(ReferenceOr::Item(file));
                 call.id("import")
                     .summary("A trace from NDJSON, as an export gives it")
                     .response::<201, Json<TraceJson>>()
@@ -47,6 +64,7 @@ pub(super) fn router() -> ApiRouter<Arc<App>> {
         )
 }
 
+const NDJSON: &str = "application/x-ndjson";
 /// The largest file that import takes.
 const MAX_FILE: usize = 256 << 20;
 /// A client that sends nothing of its file for so long is gone.
@@ -118,5 +136,5 @@ async fn read(mut import: Import, body: Body) -> Result<Arc<Trace>, Problem> {
 fn is_declared_as_ndjson(headers: &HeaderMap) -> bool {
     let declared = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
     let essence = declared.split(';').next().unwrap_or("").trim();
-    essence.eq_ignore_ascii_case("application/x-ndjson")
+    essence.eq_ignore_ascii_case(NDJSON)
 }

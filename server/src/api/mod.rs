@@ -1,6 +1,7 @@
 //! The HTTP side: routes, and what every request passes before it reaches one.
 
 mod conditional;
+mod deadline;
 mod events;
 mod exchange;
 mod extract;
@@ -16,16 +17,17 @@ mod stream;
 mod system;
 mod traces;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc};
 
 use aide::axum::ApiRouter;
-use axum::{Router, http::StatusCode, middleware};
+use axum::{Router, middleware};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tower_http::{timeout::TimeoutLayer, trace::TraceLayer};
+use tower_http::trace::TraceLayer;
 
 use crate::{token::Token, trace::Manager};
 pub(crate) use idempotency::Keys;
 use problem::Problem;
+pub(crate) use system::Examined;
 
 /// What every handler may use.
 pub(crate) struct App {
@@ -37,14 +39,13 @@ pub(crate) struct App {
     pub(crate) epoch: String,
     /// Cancelled when the server shuts down.
     pub(crate) shutdown: CancellationToken,
+    /// What was found when this host was examined last.
+    pub(crate) examined: Examined,
     /// What was created with which Idempotency-Key.
     pub(crate) keys: Keys,
     /// WebSocket tasks, which outlive the request that made them.
     pub(crate) streams: TaskTracker,
 }
-
-/// An ordinary request is answered within this time; streams are not ordinary.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The calls that are answered at once, with a document.
 fn documents() -> ApiRouter<Arc<App>> {
@@ -55,7 +56,7 @@ fn documents() -> ApiRouter<Arc<App>> {
 pub(crate) fn router(app: &Arc<App>) -> Router {
     let api = documents()
         .layer(middleware::from_fn(conditional::tag_documents))
-        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT))
+        .layer(middleware::from_fn(deadline::limit_time))
         .merge(stream::router())
         .merge(exchange::router())
         .layer(middleware::from_fn_with_state(Arc::clone(app), guard::require_token));

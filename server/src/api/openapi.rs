@@ -5,12 +5,19 @@ use std::sync::LazyLock;
 use aide::{
     axum::ApiRouter,
     generate::in_context,
-    openapi::{OpenApi, SecurityScheme},
+    openapi::{MediaType, OpenApi, SecurityScheme},
     transform::TransformOpenApi,
 };
 use schemars::generate::SchemaSettings;
 
 use super::{documents, exchange, stream};
+
+/// Contents that have no schema.
+pub(super) fn media<'a>(
+    types: impl IntoIterator<Item = &'a str>,
+) -> impl Iterator<Item = (String, MediaType)> {
+    types.into_iter().map(|kind| (kind.to_owned(), MediaType::default()))
+}
 
 /// The document as JSON.
 pub(super) fn document() -> &'static str {

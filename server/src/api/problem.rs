@@ -1,5 +1,7 @@
 //! Errors as RFC 9457 problem documents, mapped from the domain's errors in this one place.
 
+use std::time::Duration;
+
 use aide::{
     OperationOutput,
     generate::GenContext,
@@ -167,6 +169,14 @@ impl Problem {
     pub(crate) fn not_a_websocket(status: StatusCode, detail: &str) -> Self {
         let remedy = "this path speaks WebSocket: connect with a WebSocket client, by GET over HTTP/1.1";
         Self::new(status, "urn:synscope:not-a-websocket", "Not a WebSocket", detail, remedy)
+    }
+
+    pub(crate) fn timed_out(limit: Duration) -> Self {
+        let detail = format!("there was no answer within {} s", limit.as_secs());
+        let remedy =
+            "send the whole request at once; if it came as a whole, the host is overloaded: try again later";
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        Self::new(status, "urn:synscope:timeout", "Timed out", detail, remedy)
     }
 
     pub(crate) fn expired(first_seq: u64) -> Self {

@@ -13,16 +13,16 @@ use synscope_tracer::host::{self, Status};
 use crate::{Failure, cli::DoctorArgs};
 
 /// The report, as JSON has it.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub(crate) struct Report {
     version: &'static str,
     kernel: String,
     /// True when traces can run.
-    works: bool,
+    pub(crate) works: bool,
     checks: Vec<CheckJson>,
 }
 
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 struct CheckJson {
     name: String,
     status: &'static str,

@@ -20,7 +20,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     Failure,
-    api::{self, App, Keys},
+    api::{self, App, Examined, Keys},
     cli::{HistoryArgs, ServeArgs, Switch},
     history::{History, Limits},
     token::{Token, random_hex},
@@ -53,6 +53,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
         epoch: random_hex(8)
             .map_err(|error| Failure::new(error.to_string(), "the system gives no randomness"))?,
         shutdown: CancellationToken::new(),
+        examined: Examined::default(),
         keys: Keys::default(),
         streams: TaskTracker::new(),
     });

@@ -32,6 +32,8 @@ pub(crate) enum Format {
 }
 
 impl Format {
+    pub(crate) const ALL: [Self; 3] = [Self::Ndjson, Self::Csv, Self::ChromeTrace];
+
     /// The media type, and what the file's name ends with.
     pub(crate) fn media_type(self) -> (&'static str, &'static str) {
         match self {

@@ -13,8 +13,10 @@ pub(crate) struct Status {
     directory: Option<PathBuf>,
     /// What is wrong, and what to do about it.
     #[serde(skip_serializing_if = "String::is_empty")]
+    #[schemars(default)]
     pub(crate) detail: String,
     #[serde(skip_serializing_if = "String::is_empty")]
+    #[schemars(default)]
     pub(crate) remedy: String,
 }
 

@@ -27,6 +27,8 @@ fn document_describes_every_call(lab: &Lab) -> Result<()> {
         ("/api/v1/traces/{id}/events", "get"),
         ("/api/v1/traces/{id}/attempts", "get"),
         ("/api/v1/traces/{id}/stream", "get"),
+        ("/api/v1/traces/{id}/export", "get"),
+        ("/api/v1/traces/import", "post"),
         ("/api/v1/filter", "get"),
         ("/api/v1/filter/fields", "get"),
         ("/api/v1/capabilities", "get"),

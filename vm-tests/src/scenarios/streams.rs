@@ -13,6 +13,7 @@ super::scenarios!["streams":
     token_travels_as_a_subprotocol,
     stop_ends_the_stream,
     too_large_a_message_is_refused,
+    client_that_answers_no_ping_is_disconnected [HEAVY],
 ];
 
 fn soon() -> Instant {
@@ -99,4 +100,25 @@ fn too_large_a_message_is_refused(lab: &Lab) -> Result<()> {
         Some(Frame::Closed(1009)) => Ok(()),
         other => bail!("expected a close with 1009, got {other:?}"),
     }
+}
+
+fn client_that_answers_no_ping_is_disconnected(lab: &Lab) -> Result<()> {
+    let netns = Netns::new()?;
+    let mut trace = lab.trace(&only_without_stacks(&netns))?;
+    // Who does not read does not answer either; the trace's own stream is read meanwhile, and stays.
+    let mut dead = Stream::open(trace.api(), &trace.path("/stream"))?;
+    let silence = Instant::now() + Duration::from_secs(34);
+    if let Some(news) = trace.stream().next_news(silence)? {
+        bail!("the stream that is read got {news:?}");
+    }
+    // What was sent before, and then the end.
+    while let Ok(frame) = dead.next(silence + Duration::from_secs(10)) {
+        ensure!(
+            matches!(frame, Some(Frame::Message(_))),
+            "expected the end of the connection, got {frame:?}"
+        );
+    }
+    refuse(&netns, "alive", "127.0.0.1:81")?;
+    trace.expect("connect.failed")?;
+    Ok(())
 }
