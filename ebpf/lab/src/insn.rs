@@ -33,6 +33,14 @@ pub mod class {
     pub const ALU64: u8 = 7;
 }
 
+/// How a load or store finds its operand, the high three bits of the opcode.
+pub mod mode {
+    #![expect(missing_docs, reason = "the names are those of the instruction set's specification")]
+    pub const IMM: u8 = 0x00;
+    pub const MEM: u8 = 0x60;
+    pub const ATOMIC: u8 = 0xc0;
+}
+
 /// Opcodes that are looked for by name.
 pub mod op {
     #![expect(missing_docs, reason = "the names are those of the instruction set's specification")]
@@ -85,6 +93,11 @@ impl Insn {
     /// The class, see [`class`].
     pub fn class(self) -> u8 {
         self.op & 7
+    }
+
+    /// The mode of a load or store, see [`mode`].
+    pub fn mode(self) -> u8 {
+        self.op & 0xe0
     }
 
     /// True for the first slot of a 64-bit immediate load.
@@ -150,6 +163,9 @@ impl fmt::Display for Insn {
             class::LD => write!(f, "r{dst} = {imm:#x} ll"),
             class::LDX => write!(f, "r{dst} = *(u{bits} *)(r{src} {off:+})"),
             class::ST => write!(f, "*(u{bits} *)(r{dst} {off:+}) = {imm}"),
+            class::STX if self.mode() == mode::ATOMIC => {
+                write!(f, "lock *(u{bits} *)(r{dst} {off:+}) += r{src}")
+            }
             class::STX => write!(f, "*(u{bits} *)(r{dst} {off:+}) = r{src}"),
             class::ALU | class::ALU64 if sign == 0xd => write!(f, "{wide}{dst} = swap{imm} {wide}{dst}"),
             class::ALU | class::ALU64 => {

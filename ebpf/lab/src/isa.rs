@@ -4,10 +4,8 @@
 //! What came later is often encoded in fields that older kernels require to be zero, so every field is
 //! looked at, and anything that is not known to be allowed is refused.
 
-use crate::insn::{Insn, call, class, op, pseudo};
+use crate::insn::{Insn, call, class, mode, op, pseudo};
 
-const MODE_IMM: u8 = 0x00;
-const MODE_MEM: u8 = 0x60;
 const R10: u8 = 10;
 
 /// Says why an instruction may not stand in a program; `None` when it may.
@@ -17,10 +15,16 @@ pub fn refuse(insn: Insn) -> Option<&'static str> {
     }
     match insn.class() {
         class::LD => refuse_wide(insn),
-        class::LDX if insn.op & 0xe0 != MODE_MEM => Some("a load that is not a plain one"),
+        class::LDX if insn.mode() != mode::MEM => Some("a load that is not a plain one"),
         class::LDX if insn.imm != 0 => Some("a load with an immediate"),
         class::LDX if insn.dst == R10 => Some("the frame pointer is read-only"),
-        class::ST | class::STX if insn.op & 0xe0 != MODE_MEM => Some("an atomic or unknown store"),
+        // With an immediate of zero it adds; the other operations, and sums that are fetched, came with 5.12.
+        class::STX if insn.mode() == mode::ATOMIC && insn.width() < 4 => {
+            Some("an atomic operation on a part")
+        }
+        class::STX if insn.mode() == mode::ATOMIC && insn.imm != 0 => Some("an atomic operation of 5.12"),
+        class::STX if insn.mode() == mode::ATOMIC => None,
+        class::ST | class::STX if insn.mode() != mode::MEM => Some("an unknown store"),
         class::ST if insn.src != 0 => Some("a store of an immediate with a register"),
         class::STX if insn.imm != 0 => Some("a store with an immediate"),
         class::ALU | class::ALU64 => refuse_arithmetic(insn),
@@ -31,7 +35,7 @@ pub fn refuse(insn: Insn) -> Option<&'static str> {
 
 fn refuse_wide(insn: Insn) -> Option<&'static str> {
     let known = [pseudo::NUMBER, pseudo::MAP, pseudo::MAP_VALUE];
-    if insn.op & 0xe0 != MODE_IMM || !insn.is_wide() {
+    if insn.mode() != mode::IMM || !insn.is_wide() {
         Some("a packet or unknown load")
     } else if !known.contains(&insn.src) || insn.off != 0 {
         Some("a wide load of an unknown kind")
@@ -147,7 +151,8 @@ mod tests {
             ("BSWAP", insn(0xd7, 1, 0, 0, 64)),
             ("GOTOL", insn(0x06, 0, 0, 0, 5)),
             ("MEMSX", insn(0x81, 1, 2, 0, 0)),
-            ("atomic add", insn(0xdb, 1, 2, 0, 0)),
+            ("atomic add that fetches", insn(0xdb, 1, 2, 0, 1)),
+            ("atomic add to a byte", insn(0xd3, 1, 2, 0, 0)),
             ("atomic exchange", insn(0xdb, 1, 2, 0, 0xe1)),
             ("kernel function", insn(0x85, 0, 2, 0, 7)),
             ("CALLX", insn(0x8d, 0, 0, 0, 1)),
@@ -168,6 +173,7 @@ mod tests {
             insn(0x3f, 1, 2, 0, 0),
             insn(0xad, 1, 2, -3, 0),
             insn(0x72, 10, 0, -1, 9),
+            insn(0xdb, 1, 2, 8, 0),
         ];
         for insn in older {
             assert_eq!(refuse(insn), None, "{insn}");

@@ -9,7 +9,7 @@ use crate::{
     alu,
     coverage::{Coverage, Hits},
     frames,
-    insn::{Insn, call, class, op, pseudo},
+    insn::{Insn, call, class, mode, op, pseudo},
     isa,
     maps::{Map, MapError},
     memory::{Access, Kind, Memory},
@@ -289,15 +289,22 @@ impl Machine {
     fn load_register(&mut self, run: &mut Run<'_>, insn: Insn) -> Result<(), String> {
         let (address, width) = (run.address(insn.src, insn.off)?, insn.width());
         self.memory.check_alignment(address, width)?;
+        let word = self.read_word(address, width)?;
+        run.set(insn.dst, word)
+    }
+
+    fn read_word(&self, address: u64, width: usize) -> Result<u64, String> {
         let mut bytes = [0; 8];
         bytes[..width].copy_from_slice(self.memory.read(address, width)?);
-        run.set(insn.dst, u64::from_le_bytes(bytes))
+        Ok(u64::from_le_bytes(bytes))
     }
 
     fn store(&mut self, run: &mut Run<'_>, insn: Insn) -> Result<(), String> {
         let (address, width) = (run.address(insn.dst, insn.off)?, insn.width());
         let value = if insn.class() == class::STX { run.get(insn.src)? } else { sign_extended(insn.imm) };
         self.memory.check_alignment(address, width)?;
+        let before = if insn.mode() == mode::ATOMIC { self.read_word(address, width)? } else { 0 };
+        let value = before.wrapping_add(value);
         self.memory.write(address, &value.to_le_bytes()[..width])
     }
 }

@@ -93,7 +93,7 @@ fn failed_before_syn(ctx: &TracePointContext, sock: u64, address: u64, error: i3
     }
     let Some(counters) = counters::counters() else { return Ok(()) };
     attempt::number(&mut attempt, counters);
-    counters.failed += 1;
+    counters::count_shared(&mut counters.failed);
     attempt.mm = code::of_current_task();
     code::keep(ctx, &attempt);
     attempt.evidence = evidence::BEFORE_SYN;

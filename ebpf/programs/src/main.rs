@@ -1,7 +1,7 @@
 //! The BPF programs of Synscope: one file a hook. All are tracepoints, so that nothing is needed but a
 //! kernel with BTF: no kprobes, no fentry, no modules.
 
-#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 
 #[cfg(target_arch = "bpf")]
 mod attempt;
@@ -29,6 +29,8 @@ mod receive_reset;
 mod retransmit;
 #[cfg(target_arch = "bpf")]
 mod set_state;
+#[cfg(target_arch = "bpf")]
+mod shapes;
 #[cfg(target_arch = "bpf")]
 mod synack;
 #[cfg(target_arch = "bpf")]

@@ -121,8 +121,8 @@ pub struct Attempt {
     pub evidence: u16,
 }
 
-/// An ICMP error, all zeros when there was none.
-#[repr(C)]
+/// An ICMP error, all zeros when there was none. Aligned, so that it is copied in words.
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(not(target_arch = "bpf"), derive(FromBytes, Immutable, KnownLayout))]
 pub struct Icmp {
@@ -152,6 +152,8 @@ pub struct Record {
     pub time_ns: u64,
     /// The attempt that it belongs to, as of this event.
     pub attempt: Attempt,
+    /// The ICMP error that the attempt was last answered with, told with its end.
+    pub icmp: Icmp,
     /// Local address; IPv4 as `::ffff:a.b.c.d`.
     pub local_addr: [u8; 16],
     /// Peer address; IPv4 as `::ffff:a.b.c.d`.
@@ -172,8 +174,6 @@ pub struct Record {
     pub kind: u8,
     /// Always 0.
     pub padding: [u8; 3],
-    /// The ICMP error that the attempt was last answered with, told with its end.
-    pub icmp: Icmp,
 }
 
 /// A stack of return addresses, innermost first.

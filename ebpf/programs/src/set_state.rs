@@ -74,7 +74,7 @@ fn end(ctx: &RawTracePointContext, sock: u64, new: u64) -> Result<(), Fault> {
 #[inline(always)]
 fn failed(ctx: &RawTracePointContext, sock: u64, attempt: &mut Attempt) -> Result<(), Fault> {
     if let Some(counters) = counters() {
-        counters.failed += 1;
+        counters::count_shared(&mut counters.failed);
     }
     let exit_code = exit_code_of_current()?;
     if exit_code.is_some() {

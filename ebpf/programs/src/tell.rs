@@ -13,7 +13,7 @@ use synscope_ebpf::record::{
 use crate::{
     attempt::{self, BPF_F_USER_STACK},
     code,
-    counters::counters,
+    counters::{self, counters},
     filter,
     kernel::{self, Fault},
 };
@@ -107,10 +107,10 @@ pub(crate) fn send(ctx: &impl EbpfContext, record: &Record, user: UserStack) {
     if record.kind == kind::FAILED {
         code::send(&EVENTS, &record.attempt, counters);
     }
-    counters.produced += 1;
+    counters::count_shared(&mut counters.produced);
     let sent = if attempt::wants_stacks() { send_with_stacks(ctx, record, user) } else { send_bare(record) };
     if !sent {
-        counters.lost_ringbuf += 1;
+        counters::count_shared(&mut counters.lost_ringbuf);
     }
 }
 

@@ -15,7 +15,7 @@ const UNPROVEN: &[(&str, &str, &str)] = &[
     ),
     (
         "connect_exit",
-        "Loop counter is too large (pc[1231] < 100000)",
+        "Loop counter is too large",
         "the walk from an executable to the root: the compiler counts the steps down, in the lower half of a word \
          on the stack, and PREVAIL loses the number; the kernel takes every step",
     ),
@@ -28,7 +28,7 @@ fn prevail_proves_every_program() {
         for complaint in &verdict.complaints {
             let at = known
                 .iter()
-                .position(|(program, what, _)| *program == verdict.program && complaint.ends_with(what));
+                .position(|(program, what, _)| *program == verdict.program && complaint.contains(what));
             let at = at.unwrap_or_else(|| panic!("{}: {complaint}", verdict.program));
             known.remove(at);
         }
