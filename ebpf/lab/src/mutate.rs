@@ -91,6 +91,17 @@ impl Mutant {
         false
     }
 
+    /// True when the condition asks the same in other words: whether an unsigned number is above zero, or is not zero.
+    pub fn asks_the_same(&self) -> bool {
+        let Change::Insn(insn) = &self.change else { return false };
+        let above_or_not = [0x2, 0x5];
+        let is_about_zero = self.original.imm == 0 && !self.original.takes_register();
+        is_about_zero
+            && self.original.is_branch()
+            && Insn { op: self.original.op, ..*insn } == self.original
+            && [self.original.op, insn.op].iter().all(|op| above_or_not.contains(&(op >> 4)))
+    }
+
     /// The bytes of the ELF file with the mistake in it. `None` where the mistake cannot be written there:
     /// what a linker fills in stands elsewhere.
     pub fn patch(&self, object: &Object, elf: &[u8]) -> Option<Vec<u8>> {

@@ -35,32 +35,19 @@ const WHOLE_RUN: usize = 300;
 /// Random histories that a mutant has to pass.
 const HISTORIES: usize = 150;
 
-/// Mutants that nobody can notice, whatever the case: the mistake, and why.
-const EQUIVALENT: &[(&str, &str)] = &[
-    ("`r2 = 16` → `r2 = 15`", "the last byte of a thread's name is zero"),
-    ("`r2 = 0` → `r2 = -1`", "what memset fills here, a helper fills again"),
-    ("`r5 = 0` → `r5 = 1`", "for a thread's name that could not be read; it can always be read"),
-    ("`r1 |= r2` → `r1 ^= r2`", "bytes that are put side by side share no bit"),
-    ("`r2 &= 64` → `goto +0`", "what stands beside the bit is masked by the next comparison"),
-    ("`*(u64 *)(r6 +0) = r1` → `*(u64 *)(r6 +8) = r1`", "the read that failed has cleared the length"),
-    ("`r2 = *(u64 *)(r1 +56)` → `r2 = *(u8 *)(r1 +56)`", "the counts of nobody's attempt are zero"),
-    ("`r2 = *(u64 *)(r1 +40)` → `r2 = *(u64 *)(r1 +32)`", "nobody's attempt is zero here and there"),
-    ("`call pc+1654` → `goto +0`", "what memset clears here, a helper fills"),
-    ("`r7 &= 1` → `goto +0`", "it is 0 or 1"),
-    ("`if r1 > 10 goto +4` → `if r1 > 11 goto +4`", "the next bit of the set of errors is not set either"),
-    ("`if r3 == 0 goto +1` → `if r3 == 0 goto +2`", "it leaves out the addition of 0"),
-    ("`if r0 == 0 goto +29` → `if r0 == 0 goto +28`", "it leads to a comparison that fails"),
-    ("`r5 = 32` → `r5 = 31`", "above the last bucket all durations are one"),
-    ("`if r1 == 0 goto +1` → `if r1 >= 0 goto +1`", "likewise: what is shifted down decides below 2^32 only"),
-    ("`*(u64 *)(r10 -144) = r9` → `*(u64 *)(r10 -136) = r9`", "a helper has put the same socket there"),
-];
+/// The reason that `mutants.toml` gives for a mutant's survival, in the list of that name.
+fn reason<'r>(reasons: &'r toml::Table, list: &str, mutant: &Mutant) -> Option<&'r str> {
+    let text = mutant.to_string();
+    let is_it = |one: &toml::Value| one.as_str() == Some(&text);
+    let list = reasons[list].as_table().unwrap();
+    list.iter()
+        .find(|(_, mutants)| mutants.as_array().unwrap().iter().any(is_it))
+        .map(|(why, _)| why.as_str())
+}
 
-/// Mutants that the suite does not notice, and why that is bearable: the mistake, and why.
-const TOLERATED: &[(&str, &str)] = &[
-    ("`*(u32 *)(r10 -144) = r1` → `*(u16 *)(r10 -144) = r1`", "the key's upper half was zero before"),
-    ("`*(u32 *)(r10 -144) = r1` → `*(u32 *)(r10 -140) = r1`", "the key was zero before"),
-    ("`*(u32 *)(r10 -16) = r7` → `*(u16 *)(r10 -16) = r7`", "the key's upper half was zero before"),
-];
+fn reasons() -> toml::Table {
+    include_str!("mutants.toml").parse().unwrap()
+}
 
 /// A case on a kernel: what comes of it, and what it reaches.
 struct Trial {
@@ -106,14 +93,14 @@ fn fate(mutant: &Mutant, object: &Object, trials: &[Trial]) -> Fate {
         Ok(outcome) => outcome.difference(&trial.expected).is_some(),
         Err(_) => true,
     };
-    let text = mutant.to_string();
     if reaching.any(is_noticed) {
         Fate::Executed
     } else if is_refused(mutant, object) {
         Fate::Refused
     } else if mutant.is_of_no_use(object)
+        || mutant.asks_the_same()
         || leads_elsewhere_for_nobody(mutant, trials)
-        || EQUIVALENT.iter().any(|(what, _)| text.ends_with(what))
+        || reason(&reasons(), "equivalent", mutant).is_some()
     {
         Fate::Equivalent
     } else {
@@ -167,10 +154,10 @@ fn report(fates: &[(&Mutant, Fate)]) {
         "{all} mutants: {executed} killed by execution, {refused} refused by PREVAIL, {survived} survived,"
     );
     println!("{equivalent} equivalent to the right program");
+    let reasons = reasons();
     for (mutant, _) in fates.iter().filter(|(_, fate)| *fate == Fate::Survived) {
-        let text = mutant.to_string();
-        let reason = TOLERATED.iter().find(|(what, _)| text.ends_with(what));
-        println!("  survived: {text}: {}", reason.map_or("nobody has looked at it yet", |(_, why)| *why));
+        let reason = reason(&reasons, "tolerated", mutant);
+        println!("  survived: {mutant}: {}", reason.unwrap_or("nobody has looked at it yet"));
     }
     let noticed = (executed + refused) * 100;
     let different = all - equivalent;

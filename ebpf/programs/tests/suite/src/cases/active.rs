@@ -186,6 +186,8 @@ fn histories() -> Vec<Case> {
 fn stacks() -> Vec<Case> {
     let with_stacks = |name: &str| case(name).with(|options| (options.stacks, options.starts) = (true, true));
     let tasks = [other_task(700, "shallow"), other_task(767, "deep")];
+    let before_syn = with_stacks("a failure before a SYN, deep down")
+        .steps([Step::Switch(tasks[1]), Step::Returned(0, -101)]);
     let mut cases: Vec<Case> = tasks
         .into_iter()
         .map(|task| {
@@ -204,6 +206,7 @@ fn stacks() -> Vec<Case> {
             .steps([connect(0), Step::Unkept(0), step, close(0)])
     };
     cases.extend([
+        before_syn,
         end("a challenge", Step::Challenge(0)),
         end("a retransmit", Step::Retransmit(0, 0)),
         end("a success", establish(0)),
