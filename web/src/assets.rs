@@ -3,18 +3,23 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use include_dir::{Dir, include_dir};
+use include_dir::{Dir, File, include_dir};
 use sha2::{Digest, Sha256};
 
-static DIRECTORY: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/assets");
+static DIRECTORY: Dir<'_> = include_dir!("$OUT_DIR/assets");
 
 static ASSETS: LazyLock<Assets> = LazyLock::new(Assets::collect);
+
+/// What the build script adds to the name of a file for its compressed form.
+const COMPRESSED: &str = ".br";
 
 /// One embedded file.
 #[derive(Clone, Copy, Debug)]
 pub struct Asset {
     /// Its bytes, uncompressed; scripts and styles without the comments that fill lines of their own.
     pub bytes: &'static [u8],
+    /// The same compressed (the content coding `br`), where that is smaller.
+    pub brotli: Option<&'static [u8]>,
     /// The value of `Content-Type`.
     pub content_type: &'static str,
 }
@@ -64,36 +69,15 @@ impl Assets {
 
 fn gather(directory: &'static Dir<'static>, files: &mut BTreeMap<&'static str, Asset>) {
     for file in directory.files() {
-        // A file of an unknown kind would be an editor's leftover; the tests refuse it.
+        // A file of an unknown kind is a compressed form or an editor's leftover; the tests refuse the latter.
         if let (Some(name), Some(content_type)) = (file.path().to_str(), content_type(file.path())) {
-            let bytes = match file.contents_utf8() {
-                // Once for the life of the process, like what is embedded.
-                Some(source) if !is_image(name) => without_comments(source).leak().as_bytes(),
-                _ => file.contents(),
-            };
-            files.insert(name, Asset { bytes, content_type });
+            let brotli = DIRECTORY.get_file(format!("{name}{COMPRESSED}")).map(File::contents);
+            files.insert(name, Asset { bytes: file.contents(), brotli, content_type });
         }
     }
     for inner in directory.dirs() {
         gather(inner, files);
     }
-}
-
-/// The source with lines that hold nothing but comments left empty: what follows keeps its line number.
-fn without_comments(source: &str) -> String {
-    let mut kept = String::with_capacity(source.len());
-    let mut inside = false;
-    for line in source.split_inclusive('\n') {
-        let text = line.trim();
-        let comment = inside || text.starts_with("/*");
-        inside = comment && !text.contains("*/");
-        if inside || (comment && text.ends_with("*/")) || text.starts_with("//") {
-            kept.push('\n');
-        } else {
-            kept.push_str(line);
-        }
-    }
-    kept
 }
 
 fn content_type(path: &std::path::Path) -> Option<&'static str> {
@@ -103,11 +87,6 @@ fn content_type(path: &std::path::Path) -> Option<&'static str> {
         "svg" => Some("image/svg+xml"),
         _ => None,
     }
-}
-
-/// True for the one format whose lines are not ours to blank.
-fn is_image(name: &str) -> bool {
-    std::path::Path::new(name).extension().is_some_and(|extension| extension == "svg")
 }
 
 #[cfg(test)]
@@ -125,24 +104,6 @@ mod tests {
         assert!(!main.bytes.is_empty());
         assert!(asset("js/main.js").is_none());
         assert!(asset("0000000000000000/js/main.js").is_none());
-    }
-
-    #[test]
-    fn comments_leave_and_lines_stay() {
-        let source = "// one\n/**\n * two\n */\nlet a = 'b//c'; // kept\n  /** @type {T} */ (a).b();\n/* three */\nd();\n";
-        let kept = "\n\n\n\nlet a = 'b//c'; // kept\n  /** @type {T} */ (a).b();\n\nd();\n";
-        assert_eq!(without_comments(source), kept);
-    }
-
-    #[test]
-    fn no_comment_of_several_lines_ends_before_code() {
-        for file in ["js", "css"].iter().flat_map(|name| DIRECTORY.get_dir(name).unwrap().files()) {
-            let mut inside = false;
-            for line in file.contents_utf8().unwrap().lines().map(str::trim) {
-                assert!(!inside || !line.contains("*/") || line.ends_with("*/"), "{:?}: {line}", file.path());
-                inside = (inside || line.starts_with("/*")) && !line.contains("*/");
-            }
-        }
     }
 
     #[test]
@@ -173,7 +134,17 @@ mod tests {
         fn all(directory: &'static Dir<'static>) -> usize {
             directory.files().count() + directory.dirs().map(all).sum::<usize>()
         }
-        assert_eq!(all(&DIRECTORY), ASSETS.files.len());
+        let compressed = ASSETS.files.values().filter(|asset| asset.brotli.is_some()).count();
+        assert_eq!(all(&DIRECTORY), ASSETS.files.len() + compressed);
+    }
+
+    #[test]
+    fn all_scripts_and_styles_together_stay_small() {
+        let sent = [".js", ".css"].into_iter().flat_map(names).map(|name| {
+            ASSETS.files[name].brotli.unwrap_or_else(|| panic!("{name} is not compressed")).len()
+        });
+        let bytes: usize = sent.sum();
+        assert!((20_000..=60_000).contains(&bytes), "{bytes} bytes, each file compressed for itself");
     }
 
     /// What stands in quotes after `from` or `import` at the start of a statement.

@@ -4,6 +4,8 @@
 //! assets. Relative imports between modules stay inside it, so each answer may be cached for ever.
 
 mod assets;
+#[cfg(test)]
+mod comments;
 mod page;
 
 pub use assets::{Asset, asset, asset_base};

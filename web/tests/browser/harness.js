@@ -20,7 +20,7 @@ const ARGUMENTS = [
 ];
 export const TOKEN = 'token-of-the-browser-tests';
 /** Attaching the probes and everything on the page must be done within this. */
-export const PATIENCE = 15_000;
+export const PATIENCE = 30_000;
 
 /** @param {string} path */
 function runs(path) {

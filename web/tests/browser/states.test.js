@@ -223,3 +223,14 @@ for (const [state, how, words] of /** @type {[string, { flags?: string[], data?:
     complaints.length = 0;
   }, { server: how }));
 }
+
+browserTest('all scripts and styles together come as at most 60 kB', () => withPage(async (page, server) => {
+  await page.goto(server.url);
+  await page.getByRole('heading', { name: 'Start a trace' }).waitFor();
+  const came = await page.evaluate(() => /** @type {PerformanceResourceTiming[]} */ (performance.getEntriesByType('resource'))
+    .filter(({ name }) => /\.(js|css)$/.test(name))
+    .map(({ encodedBodySize, decodedBodySize }) => ({ encodedBodySize, decodedBodySize })));
+  const sum = (/** @type {'encodedBodySize' | 'decodedBodySize'} */ size) => came.reduce((total, one) => total + one[size], 0);
+  assert.ok(sum('decodedBodySize') > 100_000, `only ${came.length} files were counted`);
+  assert.ok(sum('encodedBodySize') <= 60_000, `${sum('encodedBodySize')} bytes in ${came.length} files`);
+}));
