@@ -16,7 +16,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use synscope_tracer::{Icmp, symbols::Frame};
 
-pub(crate) use describe::{Describer, look, milliseconds};
+pub(crate) use describe::{Describer, are_known, look, milliseconds};
 use diagnosis::Diagnosis;
 use inquiry::Found;
 use origin::{Program, Surroundings};

@@ -12,7 +12,7 @@ pub const KERNEL_FRAMES: usize = 48;
 pub const DURATION_BUCKETS: usize = 28;
 /// For so long after the reader of the ring buffer was woken, it is not woken again, ns. It looks by itself when the
 /// time is over.
-pub const WAKE_EVERY_NS: u64 = 4_000_000;
+pub const WAKE_EVERY_NS: u64 = 2_000_000;
 
 /// What happened, in [`Record::kind`].
 pub mod kind {

@@ -159,6 +159,11 @@ impl Processes {
         Some(process)
     }
 
+    /// True when [`Self::at`] has nothing to read.
+    pub fn is_known(&self, pid: u32, unix_ns: u64) -> bool {
+        !self.numbered_alike || matches!(self.known(pid, unix_ns), Some((_, true)))
+    }
+
     /// What is remembered of the id, if it was there at that moment, and whether it need not be checked.
     fn known(&self, pid: u32, unix_ns: u64) -> Option<(Arc<Process>, bool)> {
         let mut all = lock(&self.known);

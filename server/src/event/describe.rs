@@ -46,6 +46,12 @@ pub(crate) fn look(processes: &Processes, events: &[Event]) {
     }
 }
 
+/// True when [`look`] has nothing to read.
+pub(crate) fn are_known(processes: &Processes, events: &[Event]) -> bool {
+    let mut owners = events.iter().filter_map(|event| Some((event.owner.as_ref()?.pid, event.start_unix_ns)));
+    owners.all(|(pid, unix_ns)| processes.is_known(pid, unix_ns))
+}
+
 impl Describer {
     /// `processes` is what [`look`] was given, as soon as an event was read.
     pub(crate) fn new(kernel: Kernel, processes: Arc<Processes>) -> Self {

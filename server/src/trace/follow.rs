@@ -17,7 +17,7 @@ use crate::event::UnixNano;
 const MAX_BATCH: usize = 256;
 /// Bytes of one batch, at most, unless a single event is larger.
 const MAX_BATCH_BYTES: usize = 256 << 10;
-/// Events are gathered for this long before they are told, so that a storm does not cost a message each.
+/// Events are told no sooner after the last ones, so that a storm does not cost a message each.
 const GATHER: Duration = Duration::from_millis(1);
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// Counters that have changed are told after this time already.
@@ -65,6 +65,8 @@ pub(crate) struct Follower {
     cursor: u64,
     progress: watch::Receiver<Progress>,
     ticks: Interval,
+    /// When events were told last.
+    told_events: Option<Instant>,
     /// The counters that were told last, and when.
     told: Option<(CountersJson, Instant)>,
     state: State,
@@ -91,6 +93,7 @@ impl Follower {
             cursor,
             progress: trace.watch(),
             ticks: interval_at(Instant::now(), CHANGED_HEARTBEAT),
+            told_events: None,
             told: None,
             state: State::Following,
             trace,
@@ -119,7 +122,7 @@ impl Follower {
             }
             tokio::select! {
                 // The sender lives as long as the trace, which lives as long as this.
-                _ = self.progress.changed() => tokio::time::sleep(GATHER).await,
+                _ = self.progress.changed() => self.gather().await,
                 _ = self.ticks.tick() => {
                     let counters = self.trace.counters();
                     if !self.is_known(&counters) {
@@ -127,6 +130,12 @@ impl Follower {
                     }
                 }
             }
+        }
+    }
+
+    async fn gather(&self) {
+        if let Some(told) = self.told_events {
+            tokio::time::sleep_until(told + GATHER).await;
         }
     }
 
@@ -141,6 +150,7 @@ impl Follower {
                 batch.events.truncate(fitting(&batch.events));
                 let first = self.cursor + 1;
                 self.cursor += batch.events.len() as u64;
+                self.told_events = Some(Instant::now());
                 News::Events(first, batch.events)
             }
             Err(ReadError::Expired(Expired { first_seq })) => self.gap(first_seq - 1, "ring"),

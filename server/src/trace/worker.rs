@@ -17,7 +17,7 @@ use tokio::{
 
 use super::{EndReason, Progress, Trace, lock};
 use crate::{
-    event::{Describer, UnixNano, look},
+    event::{Describer, UnixNano, are_known, look},
     memory,
 };
 
@@ -84,8 +84,10 @@ async fn read_all(
                 break;
             }
         };
-        // Reading /proc can wait for a process that is stuck in its own memory: not at the cost of other tasks.
-        tokio::task::block_in_place(|| look(&processes, &events));
+        if !are_known(&processes, &events) {
+            // Reading /proc can wait for a process that is stuck in its own memory: not at the cost of other tasks.
+            tokio::task::block_in_place(|| look(&processes, &events));
+        }
         hand_over(&trace, &queue, events);
         if let Err(error) = read {
             tracing::error!(trace = trace.id, %error, "reading the ring buffer failed, the trace ends");
