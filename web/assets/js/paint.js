@@ -24,7 +24,7 @@ import { span, tickDigits, ticks, toPixel } from './scale.js';
  * @property {number} begin  when the trace began
  */
 
-const TICK_SPACING = 90;
+export const TICK_SPACING = 90;
 const GLYPH = 12;
 const HATCH = 6;
 /** Pixels of a bar in a group's lane, with the space after it. */
@@ -291,27 +291,32 @@ function elsewhere(ctx, at, middle, side, colour) {
   ctx.globalAlpha = 1;
 }
 
-/**
- * @param {CanvasRenderingContext2D} ctx @param {Scene} scene
- * @param {{ step: number, times: number[] }} grid
- */
+/** @param {CanvasRenderingContext2D} ctx @param {Scene} scene @param {{ step: number, times: number[] }} grid */
 function ruler(ctx, scene, grid) {
   const { theme, width } = scene;
   ctx.fillStyle = theme.surface;
   ctx.fillRect(0, 0, width, theme.ruler);
   ctx.fillStyle = theme.line;
   ctx.fillRect(0, theme.ruler - 1, width, 1);
+  for (const time of grid.times) ctx.fillRect(Math.round(x(scene, time)), theme.ruler - 7, 1, 7);
+  timeLabels(ctx, { ...scene, grid, middle: theme.ruler / 2 });
+}
+
+/**
+ * The times of a grid, each right of its line, where there is room.
+ * @param {CanvasRenderingContext2D} ctx
+ * @param {{ theme: import('./theme.js').Theme, domain: import('./scale.js').Domain, width: number, grid: { step: number, times: number[] }, middle: number }} axis
+ */
+export function timeLabels(ctx, { theme, domain, width, grid, middle }) {
+  ctx.font = theme.font;
+  ctx.fillStyle = theme.faint;
   ctx.textAlign = 'left';
   ctx.textBaseline = 'middle';
-  const digits = span(scene.domain) > 2 * 86_400_000 ? 0 : tickDigits(grid.step);
+  const digits = span(domain) > 2 * 86_400_000 ? 0 : tickDigits(grid.step);
   for (const time of grid.times) {
-    const at = Math.round(x(scene, time));
-    ctx.fillStyle = theme.line;
-    ctx.fillRect(at, theme.ruler - 7, 1, 7);
+    const at = Math.round(toPixel(domain, width, time)) + 4;
     const label = clock(time, digits);
-    if (at + 4 + ctx.measureText(label).width > width) continue;
-    ctx.fillStyle = theme.faint;
-    ctx.fillText(label, at + 4, theme.ruler / 2);
+    if (at + ctx.measureText(label).width <= width) ctx.fillText(label, at, middle);
   }
 }
 

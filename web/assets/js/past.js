@@ -16,6 +16,8 @@ const FORMATS = [['ndjson', 'ndjson', 'NDJSON, every event'], ['csv', 'csv', 'CS
 
 export class Past {
   #list = byId('past-rows');
+  /** By trace. @type {Map<string, HTMLTableRowElement>} */
+  #rows = new Map();
   #file = kindById('import-file', HTMLInputElement);
   #said = byId('import-said');
   #api;
@@ -40,21 +42,35 @@ export class Past {
 
   /** @param {readonly Trace[]} traces newest first */
   draw(traces) {
-    const drawn = JSON.stringify(traces.map(({ id, name, state, events }) => [id, name, state, events.next_seq]));
+    const drawn = JSON.stringify(traces.map(({ id, name, state, counters }) => [id, name, state, counters.delivered, counters.lost]));
     if (drawn === this.#drawn) return;
     this.#drawn = drawn;
     byId('past-none').hidden = traces.length > 0;
-    this.#list.replaceChildren(...traces.map((trace) => this.#row(trace)));
+    // Rows stay the same elements while their trace does: what is focused and how far was scrolled survive.
+    const before = this.#rows;
+    this.#rows = new Map(traces.map((trace) => [trace.id, before.get(trace.id) ?? this.#row(trace.id)]));
+    for (const [id, row] of before) if (!this.#rows.has(id)) row.remove();
+    traces.forEach((trace, index) => this.#place(trace, index));
   }
 
-  /** @param {Trace} trace */
-  #row(trace) {
+  /** Fills a trace's row, and moves it only if it stands elsewhere. @param {Trace} trace @param {number} index */
+  #place(trace, index) {
+    const row = /** @type {HTMLTableRowElement} */ (this.#rows.get(trace.id));
     const { ringbuf, queue, history = 0 } = trace.counters.lost;
     const lost = ringbuf + queue + history;
-    const name = el('button', { type: 'button', class: 'link' }, visible(trace.name || trace.id));
-    name.addEventListener('click', () => this.#open(trace.id));
-    return el('tr', {}, el('th', { scope: 'row' }, name), el('td', {}, dateTime(millis(trace.created_unix_nano)).slice(0, -4)),
-      el('td', {}, standing(trace)), el('td', { class: 'number' }, count(trace.counters.delivered)), el('td', { class: 'number' }, lost > 0 ? count(lost) : ''));
+    const [head, ...cells] = row.children;
+    setText(/** @type {Element} */ (head.firstElementChild), visible(trace.name || trace.id));
+    const words = [dateTime(millis(trace.created_unix_nano)).slice(0, -4), standing(trace), count(trace.counters.delivered), lost > 0 ? count(lost) : ''];
+    words.forEach((text, cell) => setText(cells[cell], text));
+    if (this.#list.children[index] !== row) this.#list.insertBefore(row, this.#list.children[index] ?? null);
+  }
+
+  /** @param {string} id */
+  #row(id) {
+    const name = el('button', { type: 'button', class: 'link' });
+    name.addEventListener('click', () => this.#open(id));
+    const cells = ['', '', 'number', 'number'].map((kind) => el('td', { class: kind }));
+    return el('tr', {}, el('th', { scope: 'row' }, name), ...cells);
   }
 
   #listenDrops() {

@@ -49,6 +49,8 @@ const MOST = 14;
 const ROW = 24;
 const TOP = 30;
 const [HOST, ROUTER, PEER, WIDTH] = [92, 216, 340, 368];
+/** What was sent is written over the part of its arrow that every arrow has. */
+const LABEL = HOST + 12;
 
 /** The table beside it says the same in words. @param {Attempt} attempt @param {readonly Step[]} steps */
 export function diagram(attempt, steps) {
@@ -63,7 +65,7 @@ export function diagram(attempt, steps) {
       const y = TOP + index * ROW + ROW / 2;
       if (!step) return [text(ROUTER, y, `… ${steps.length - MOST} more …`, 'middle')];
       const time = text(HOST - 10, y + 4, step === steps[0] ? '0' : `+${duration(step.time - attempt.start)}`, 'end');
-      return [time, ...arrow(step, y, outcomeKey(attempt)), ...(step.way === 'here' ? [] : [text(ROUTER, y - 4, label(step, attempt), 'middle')])];
+      return [time, ...arrow(step, y, outcomeKey(attempt)), ...(step.way === 'here' ? [] : [text(LABEL, y - 4, label(step, attempt), 'start')])];
     }));
 }
 

@@ -280,7 +280,9 @@ export class Stage {
     button.disabled = !session.live;
     setAttribute(button, 'aria-pressed', session.live ? String(following) : null);
     const since = told - this.#pausedAt;
-    setText(byId('follow-label'), !session.live ? 'Recorded' : following ? 'Live' : since > 0 ? `Paused, +${count(since)} since` : 'Paused');
+    const words = !session.live ? 'Recorded' : !session.fresh ? 'No news' : following ? 'Live' : since > 0 ? `Paused, +${count(since)} since` : 'Paused';
+    setText(byId('follow-label'), words);
+    setAttribute(button, 'data-fresh', String(session.fresh));
     setText(byId('span'), duration(span(view.domain)));
   }
 

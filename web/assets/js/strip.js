@@ -4,8 +4,8 @@
 import { OUTCOME_KEYS } from './causes.js';
 import { fitCanvas } from './dom.js';
 import { countBars } from './overview.js';
-import { hatch } from './paint.js';
-import { toPixel, toTime } from './scale.js';
+import { TICK_SPACING, hatch, timeLabels } from './paint.js';
+import { ticks, toPixel, toTime } from './scale.js';
 
 /**
  * @typedef {import('./state.js').TraceState} TraceState
@@ -14,6 +14,8 @@ import { toPixel, toTime } from './scale.js';
 
 /** Pixels of a bar, at least. */
 const BAR = 4;
+/** Pixels below the bars, for the times. */
+const AXIS = 15;
 const SHORTEST = 10_000;
 /** So many attempts are counted anew in each ms that passes. */
 const PACE = 400;
@@ -81,9 +83,11 @@ export class Strip {
     this.#range = { from, to: Math.max(now, from + SHORTEST) };
     const due = this.#count(state, clock);
     ctx.clearRect(0, 0, width, height);
-    for (const loss of state.losses) hatch(ctx, this.#pixel(loss.from), Math.max(this.#pixel(loss.to), this.#pixel(loss.from) + 3), 0, height, this.#theme().loss);
-    this.#drawBars(ctx, height);
-    this.#drawWindow(ctx, height);
+    const bottom = height - AXIS;
+    for (const loss of state.losses) hatch(ctx, this.#pixel(loss.from), Math.max(this.#pixel(loss.to), this.#pixel(loss.from) + 3), 0, bottom, this.#theme().loss);
+    this.#drawBars(ctx, bottom);
+    this.#drawWindow(ctx, bottom);
+    this.#drawAxis(ctx, bottom);
     return due;
   }
 
@@ -138,5 +142,16 @@ export class Strip {
     ctx.strokeStyle = accent;
     ctx.lineWidth = 1;
     ctx.strokeRect(left + 0.5, 0.5, right - left - 1, height - 1);
+  }
+
+  /** @param {CanvasRenderingContext2D} ctx @param {number} top */
+  #drawAxis(ctx, top) {
+    const theme = this.#theme();
+    const [domain, width] = [this.#range, this.#width];
+    const grid = ticks(domain, width, TICK_SPACING);
+    ctx.fillStyle = theme.line;
+    ctx.fillRect(0, top, width, 1);
+    for (const time of grid.times) ctx.fillRect(Math.round(this.#pixel(time)), top, 1, 5);
+    timeLabels(ctx, { theme, domain, width, grid, middle: top + AXIS / 2 });
   }
 }

@@ -169,7 +169,7 @@ const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.mi
  * Insists that axe finds nothing wrong, in light and in dark.
  * @param {import('playwright-core').Page} page @param {string} name of the state, for the complaint
  */
-async function checkAccess(page, name) {
+export async function checkAccess(page, name) {
   const before = await page.evaluate(() => (matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light'));
   for (const colorScheme of /** @type {const} */ (['light', 'dark'])) {
     await page.emulateMedia({ colorScheme });
@@ -190,11 +190,14 @@ export async function picture(page, name) {
   await page.screenshot({ path: join(RESULTS, `${name}.png`) });
 }
 
+/** Those that README and docs show. */
+const PUBLISHED = ['timeline', 'dark', 'groups', 'narrow-drawer-dark'];
+
 /** Takes a picture of a state, once axe is content with it. @param {import('playwright-core').Page} page @param {string} name */
 export async function screenshot(page, name) {
   // Without JavaScript in the page, axe cannot run in it either.
   if (!name.startsWith('no-javascript')) await checkAccess(page, name);
-  const published = process.env.UPDATE_SCREENSHOTS === '1' && name === 'timeline';
+  const published = process.env.UPDATE_SCREENSHOTS === '1' && PUBLISHED.includes(name);
   const directory = published ? fileURLToPath(new URL('../docs/images/', WEB)) : RESULTS;
   mkdirSync(directory, { recursive: true });
   await page.screenshot({ path: join(directory, `${name}.png`) });

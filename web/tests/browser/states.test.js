@@ -1,7 +1,7 @@
 // What the page says when things are not as they should be.
 
 import assert from 'node:assert/strict';
-import { TOKEN, browserTest, inNamespace, screenshot, startTrace, withPage } from './harness.js';
+import { TOKEN, browserTest, checkAccess, inNamespace, picture, screenshot, startTrace, withPage } from './harness.js';
 
 const REFUSED = 'nc -w 1 10.99.0.1 9; exit 0';
 
@@ -54,6 +54,13 @@ browserTest('stopping, the switcher, and a link to an attempt', () => withPage(a
   await page.getByRole('button', { name: 'Start', exact: true }).click();
   await page.locator('#nothing', { hasText: 'Watching.' }).waitFor();
   await screenshot(page, 'empty');
+  await page.getByRole('button', { name: 'Traces' }).click();
+  const past = page.locator('#past-rows');
+  await past.getByRole('button', { name: 'first' }).focus();
+  await inNamespace(REFUSED);
+  await past.getByRole('row', { name: /^second .* running 1\s*$/ }).waitFor();
+  assert.equal(await page.evaluate(() => document.activeElement?.textContent), 'first', 'the focus stays where it was');
+  assert.equal(await page.locator('#counters').isVisible(), false, 'counters are those of an open trace');
   await page.locator('#switcher').selectOption({ index: 1 });
   await page.locator('#rows tr', { hasText: 'refused' }).waitFor();
 
@@ -143,6 +150,7 @@ browserTest('a server that goes away and comes back', () => withPage(async (page
   await page.locator('#connection', { hasText: 'server gone' }).waitFor();
   await page.locator('#notices', { hasText: 'does not answer' }).waitFor();
   assert.equal(await page.locator('#rows tr[data-ordinal="0"]').isVisible(), true, 'what was received stays');
+  assert.equal(await page.locator('#follow').innerText(), 'No news', 'nothing that is not live says so');
   await screenshot(page, 'disconnected');
   await server.start(server.listen);
   await page.locator('#connection', { hasText: 'interrupted' }).waitFor();
@@ -180,6 +188,16 @@ browserTest('without JavaScript there are tables, for those who give the token a
     await row.waitFor();
     await screenshot(plain, 'no-javascript-tables');
     await reader.close();
+
+    // The same page where axe can run.
+    const examined = await browser.newContext({ httpCredentials: { username: 'anyone', password: TOKEN }, viewport: { width: 390, height: 844 } });
+    const tables = await examined.newPage();
+    await tables.goto(`${base}/plain`);
+    await tables.locator('tr', { hasText: '10.99.0.1:9' }).waitFor();
+    await checkAccess(tables, '/plain');
+    await picture(tables, 'plain-narrow');
+    assert.equal(await tables.evaluate(() => document.documentElement.scrollWidth - innerWidth), 0, 'wide tables scroll by themselves');
+    await examined.close();
   }, { javaScriptEnabled: false });
 });
 

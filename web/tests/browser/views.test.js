@@ -11,7 +11,7 @@ browserTest('dragging over the overview chooses a stretch, clicking moves it', (
   assert.ok(box);
   const inked = await page.evaluate(() => {
     const canvas = /** @type {HTMLCanvasElement} */ (document.getElementById('overview'));
-    const { data } = /** @type {CanvasRenderingContext2D} */ (canvas.getContext('2d')).getImageData(0, canvas.height - 6, canvas.width, 1);
+    const { data } = /** @type {CanvasRenderingContext2D} */ (canvas.getContext('2d')).getImageData(0, canvas.height - 21, canvas.width, 1);
     return data.filter((_, at) => at % 4 === 0 && data[at] > 180 && data[at + 1] < 100 && data[at + 3] > 200).length;
   });
   assert.ok(inked > 3, 'bars in the colour of refusals');
@@ -28,7 +28,7 @@ browserTest('dragging over the overview chooses a stretch, clicking moves it', (
 }));
 
 browserTest('storms fold and unfold, groups collapse, filters hide, ranges are chosen and fitted', () => withPage(async (page, server) => {
-  await startTrace(page, server);
+  await startTrace(page, server, { name: 'nightly batch' });
   await inNamespace('for n in 1 2 3 4 5 6 7 8; do nc -w 1 10.99.0.1 9; sleep 0.1; done; nc -w 1 10.99.0.1 10; nc -w 2 203.0.113.7 22; exit 0');
   const storm = page.locator('#rows tr.storm');
   await storm.filter({ hasText: /×8 refused, every \d+ ms · 10\.99\.0\.1:9 · nc/ }).waitFor();
@@ -49,7 +49,9 @@ browserTest('storms fold and unfold, groups collapse, filters hide, ranges are c
   await groups.nth(1).getByRole('button', { name: 'Pin to the top' }).click();
   await page.waitForFunction(() => document.querySelector('#rows tr.group .label')?.textContent === 'gave up');
   await page.locator('#sort').selectOption('-failures');
+  await page.setViewportSize({ width: 1280, height: 420 });
   await screenshot(page, 'groups');
+  await page.setViewportSize({ width: 1280, height: 800 });
   await page.locator('#group').selectOption('');
 
   await page.keyboard.press('Escape');
