@@ -71,11 +71,17 @@ export class FilterBox {
   }
 
   async #learn() {
+    if (this.#fields.length > 0) return;
     try {
-      if (this.#fields.length === 0) this.#fields = await this.#api()?.filterFields() ?? [];
+      const fields = await this.#api()?.filterFields() ?? [];
+      if (this.#fields.length > 0) return;
+      this.#fields = fields;
     } catch {
       // Without them nothing is completed, and reading says what is wrong.
+      return;
     }
+    // What was typed while they were on their way has not been completed.
+    if (document.activeElement === this.#input && this.#input.value !== '') this.#complete();
   }
 
   async #read() {

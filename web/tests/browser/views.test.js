@@ -122,6 +122,11 @@ browserTest('the filter is read by the server: completed, marked where it is wro
   await startTrace(page, server);
   await inNamespace('for port in 1 2 3; do nc -w 1 10.99.0.1 $port; done; nc -w 2 203.0.113.7 22; exit 0');
   await page.locator('#rows tr', { hasText: '203.0.113.7:22' }).filter({ hasText: 'gave up' }).waitFor();
+  // They may arrive when something has been typed already.
+  await page.route('**/api/v1/filter/fields', async (route) => {
+    await new Promise((done) => { setTimeout(done, 1000); });
+    await route.continue();
+  });
   const filter = page.getByRole('combobox', { name: 'Filter' });
   await filter.click();
   await page.keyboard.type('ca');
