@@ -1,7 +1,7 @@
 //! Synscope: explains failed TCP connections.
 //!
-//! One binary: `serve` (the default) is the dashboard and HTTP API, `trace` prints to the terminal, `doctor`
-//! says what this host allows.
+//! One binary: `serve` (the default) is the dashboard and HTTP API, `trace` and `attach` print
+//! to the terminal, `doctor` says what this host allows.
 
 mod api;
 mod attempt;
@@ -13,6 +13,7 @@ mod filter;
 mod history;
 mod memory;
 mod request;
+mod terminal;
 mod token;
 mod trace;
 
@@ -56,7 +57,10 @@ fn main() -> ExitCode {
         match cli.command.unwrap_or(Command::Serve(cli.serve)) {
             Command::Serve(args) => commands::serve::run(args).await,
             Command::Trace(args) => commands::trace::run(*args).await,
+            Command::Attach(args) => commands::trace::attach(*args).await,
             Command::Doctor(args) => commands::doctor::run(&args),
+            Command::Man(args) => commands::manual::page(&args),
+            Command::Completions(args) => commands::manual::completions(&args),
         }
     });
     // A thread that still reads symbols must not hold up the exit.

@@ -83,8 +83,8 @@ pub fn id_of(path: &str) -> io::Result<u64> {
     Ok(fs::metadata(root.join(below))?.ino())
 }
 
-/// Where cgroup v2 is mounted: /sys/fs/cgroup, or beside version 1 somewhere below.
-fn mount_point() -> Option<PathBuf> {
+/// Where cgroup v2 is mounted: /sys/fs/cgroup, or beside version 1 somewhere below. `None` when it is not.
+pub fn mount_point() -> Option<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
     mounts.lines().find_map(|line| {
         let (mount, kind) = line.split_once(" - ")?;

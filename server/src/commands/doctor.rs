@@ -1,16 +1,16 @@
 //! `synscope doctor`: what this host allows and lacks.
 
-use std::{
-    fmt::Write as _,
-    io::{IsTerminal as _, stdout},
-    process::ExitCode,
-};
+use std::{fmt::Write as _, io::stdout, process::ExitCode};
 
 use schemars::JsonSchema;
 use serde::Serialize;
 use synscope_tracer::host::{self, Status};
 
-use crate::{Failure, cli::DoctorArgs};
+use crate::{
+    Failure,
+    cli::DoctorArgs,
+    terminal::{Colour, has_colours, paint},
+};
 
 /// The report, as JSON has it.
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
@@ -72,25 +72,28 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<ExitCode, Failure> {
 }
 
 fn text(report: &Report) -> String {
-    let colour = stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let colours = has_colours(&stdout());
     let width = report.checks.iter().map(|check| check.name.len()).max().unwrap_or(0);
     let mut text = String::new();
     for check in &report.checks {
-        let code = match check.status {
-            "ok" => 32,
-            "limited" => 33,
-            _ => 31,
+        let colour = match check.status {
+            "ok" => Colour::Green,
+            "limited" => Colour::Yellow,
+            _ => Colour::Red,
         };
-        let (on, off) = if colour { (format!("\x1b[{code}m"), "\x1b[0m") } else { (String::new(), "") };
-        let _ = writeln!(text, "{on}{:<8}{off} {:<width$}  {}", check.status, check.name, check.found);
+        let status = paint(&format!("{:<8}", check.status), colours.then_some(colour));
+        let _ = writeln!(text, "{status} {:<width$}  {}", check.name, check.found);
         for (label, line) in [("costs", &check.costs), ("remedy", &check.remedy)] {
             if !line.is_empty() {
                 let _ = writeln!(text, "{:<8} {:<width$}  {label}: {line}", "", "");
             }
         }
     }
-    let verdict =
-        if report.works { "Traces can run here." } else { "Nothing can be traced here; see above." };
+    let first = report.checks.iter().find(|check| check.status == "missing");
+    let verdict = match first {
+        None => "Traces can run here.".to_owned(),
+        Some(missing) => format!("Nothing can be traced here. To do first: {}", missing.remedy),
+    };
     let _ = writeln!(text, "\n{verdict}");
     text
 }

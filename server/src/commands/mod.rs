@@ -1,5 +1,6 @@
 //! What the binary can be told to do.
 
 pub(crate) mod doctor;
+pub(crate) mod manual;
 pub(crate) mod serve;
 pub(crate) mod trace;

@@ -1,8 +1,7 @@
 //! `synscope serve`: the dashboard and the HTTP API.
 
 use std::{
-    env, fs,
-    io::{self, IsTerminal as _},
+    env, fs, io,
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -23,6 +22,7 @@ use crate::{
     api::{self, App, Examined, Keys},
     cli::{HistoryArgs, ServeArgs, Switch},
     history::{History, Limits},
+    terminal::has_colours,
     token::{Token, random_hex},
     trace::Manager,
 };
@@ -71,8 +71,8 @@ pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
 
 fn log_to_stderr() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let colour = io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour).with_writer(io::stderr).init();
+    let colours = has_colours(&io::stderr());
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(io::stderr).init();
 }
 
 /// The directory that was asked for, or the one that is usual for this user; and whether it was asked for.

@@ -1,5 +1,7 @@
 //! The accounting of a trace.
 
+use std::ops::AddAssign;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use synscope_tracer::{CounterReader, Counters};
@@ -20,35 +22,35 @@ pub(super) enum Figures {
 pub(crate) struct CountersJson {
     pub(crate) produced: u64,
     pub(crate) delivered: u64,
-    pub(super) lost: LostJson,
+    pub(crate) lost: LostJson,
     /// Events told without asking netlink around them, because too many failed in the same second.
-    pub(super) unasked: u64,
-    pub(super) attempts: AttemptCountsJson,
-    pub(super) connect_duration_log2_us: Vec<u64>,
+    pub(crate) unasked: u64,
+    pub(crate) attempts: AttemptCountsJson,
+    pub(crate) connect_duration_log2_us: Vec<u64>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(default)]
-pub(super) struct LostJson {
-    pub(super) ringbuf: u64,
-    pub(super) queue: u64,
+pub(crate) struct LostJson {
+    pub(crate) ringbuf: u64,
+    pub(crate) queue: u64,
     /// Of the delivered ones.
-    pub(super) history: u64,
+    pub(crate) history: u64,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(default)]
-pub(super) struct AttemptCountsJson {
-    started: u64,
-    established: u64,
-    failed: u64,
-    quiet: u64,
-    untracked: u64,
-    replaced: u64,
-    pub(super) evicted: u64,
-    pub(super) missed: u64,
-    faults: u64,
-    code_unsent: u64,
+pub(crate) struct AttemptCountsJson {
+    pub(crate) started: u64,
+    pub(crate) established: u64,
+    pub(crate) failed: u64,
+    pub(crate) quiet: u64,
+    pub(crate) untracked: u64,
+    pub(crate) replaced: u64,
+    pub(crate) evicted: u64,
+    pub(crate) missed: u64,
+    pub(crate) faults: u64,
+    pub(crate) code_unsent: u64,
 }
 
 impl CountersJson {
@@ -96,6 +98,34 @@ impl From<&Counters> for CountersJson {
             },
             connect_duration_log2_us: kernel.durations[..used].to_vec(),
             ..Self::default()
+        }
+    }
+}
+
+impl AddAssign<&Self> for CountersJson {
+    fn add_assign(&mut self, other: &Self) {
+        self.produced += other.produced;
+        self.delivered += other.delivered;
+        self.unasked += other.unasked;
+        let LostJson { ringbuf, queue, history } = &mut self.lost;
+        *ringbuf += other.lost.ringbuf;
+        *queue += other.lost.queue;
+        *history += other.lost.history;
+        let (sum, more) = (&mut self.attempts, &other.attempts);
+        sum.started += more.started;
+        sum.established += more.established;
+        sum.failed += more.failed;
+        sum.quiet += more.quiet;
+        sum.untracked += more.untracked;
+        sum.replaced += more.replaced;
+        sum.evicted += more.evicted;
+        sum.missed += more.missed;
+        sum.faults += more.faults;
+        sum.code_unsent += more.code_unsent;
+        let durations = &mut self.connect_duration_log2_us;
+        durations.resize(durations.len().max(other.connect_duration_log2_us.len()), 0);
+        for (sum, more) in durations.iter_mut().zip(&other.connect_duration_log2_us) {
+            *sum += more;
         }
     }
 }

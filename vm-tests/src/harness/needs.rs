@@ -59,6 +59,17 @@ pub const IP_MPTCP: Need = Need { name: "ip mptcp", since: None, probe: wiring::
 /// nf_tables, and `nft` to use it with.
 pub const NFT: Need = Need { name: "nft", since: None, probe: firewall::is_there };
 
+/// A shell to run as a traced command, and cgroup v2 to tell it apart by.
+pub const COMMANDS: Need = Need {
+    name: "bash with cgroup v2",
+    since: None,
+    probe: || {
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let both = std::path::Path::new("/bin/bash").exists() && mounts.contains(" - cgroup2 ");
+        if both { Ok(()) } else { Err(Errno::NOENT) }
+    },
+};
+
 /// The kernel says why it drops a packet. No probe but the scenarios themselves shows that it does.
 pub const DROP_REASONS: Need = Need {
     name: "drop reasons",

@@ -26,6 +26,7 @@ mod silent;
 mod stale;
 mod storms;
 mod streams;
+mod terminal;
 mod unusual;
 
 use std::time::Duration;
@@ -89,6 +90,7 @@ pub fn all() -> Vec<Scenario> {
         healthy::LIST,
         filters::LIST,
         language::LIST,
+        terminal::LIST,
         paging::LIST,
         streams::LIST,
         resuming::LIST,
