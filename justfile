@@ -12,7 +12,7 @@ run *args:
     cargo run --release -- {{ args }}
 
 # All tests, cheap ones first; stops at the first that fails
-test: setup lint test-unit build bytecode-check test-live test-api test-web (test-vm "--kernel" "6.1")
+test: setup lint test-unit build bytecode-check test-live test-api test-metrics test-web (test-vm "--kernel" "6.1")
     @echo "all tests passed"
 
 # Install what is missing: Debian packages (as root), npm development packages, cargo-deny
@@ -52,6 +52,10 @@ test-live *args: build
 test-api *args: build
     scripts/test-api.sh {{ args }}
 
+# What a real Prometheus makes of /metrics, of the alert rules and the dashboard (root)
+test-metrics: build
+    scripts/test-metrics.sh
+
 # The page in headless Chromium, against the real server (root)
 test-web: build
     npm --prefix web run --silent test:browser
@@ -59,6 +63,15 @@ test-web: build
 # Scenarios on kernels booted in QEMU: all of vm-tests/kernels.toml, or `--kernel SERIES`
 test-vm *args:
     cargo run --release --locked -p vm-tests -- run {{ args }}
+
+# Make the Debian package and the binary's archive, and verify the crates as a registry would build them
+package: build
+    scripts/package.sh
+    cargo package --workspace --exclude bpf-lab --exclude bytecode-suite --exclude vm-tests --locked
+
+# Install the Debian package, trace through its service, remove it (root, where no Synscope is installed)
+test-deb:
+    scripts/test-deb.sh
 
 # Build the BPF object anew; sets up its own tools
 bytecode:

@@ -47,7 +47,8 @@ pub(crate) enum EventName {
 }
 
 impl EventName {
-    const ALL: [Self; 7] = [
+    /// All of them, in the order of their numbers.
+    pub(crate) const ALL: [Self; 7] = [
         Self::Start,
         Self::Retransmit,
         Self::Challenge,

@@ -12,6 +12,7 @@ mod export;
 mod filter;
 mod history;
 mod memory;
+mod metrics;
 mod request;
 mod terminal;
 mod token;

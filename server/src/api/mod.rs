@@ -9,6 +9,7 @@ mod filter;
 mod follow;
 mod guard;
 mod idempotency;
+mod metrics;
 mod openapi;
 mod page;
 mod plain;
@@ -61,10 +62,13 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .merge(exchange::router())
         .layer(middleware::from_fn_with_state(Arc::clone(app), guard::require_token));
     let api = Router::from(api);
+    let metrics =
+        metrics::router().layer(middleware::from_fn_with_state(Arc::clone(app), guard::require_token));
     Router::new()
         .nest("/api/v1", api.fallback(async || Problem::no_such_path()))
         .merge(page::router())
         .merge(plain::router())
+        .merge(metrics)
         .fallback(async || Problem::no_such_path())
         .method_not_allowed_fallback(async || Problem::wrong_method())
         .layer(middleware::from_fn_with_state(Arc::clone(app), guard::require_own_host_and_origin))

@@ -7,7 +7,7 @@ use std::{
 
 use synscope_tracer::{Kernel, Tracer};
 
-use super::{EndReason, Trace, lock, worker};
+use super::{EndReason, Totals, Trace, lock, worker};
 use crate::{
     history::{History, HistoryError, Kept},
     memory,
@@ -23,8 +23,15 @@ pub(crate) struct Manager {
     kernel: Result<Kernel, Arc<synscope_tracer::Error>>,
     max_running: usize,
     history: Arc<History>,
+    traces: Mutex<Traces>,
+}
+
+#[derive(Default)]
+struct Traces {
     /// Those that run, and those that are not in history as a whole. Oldest first.
-    traces: Mutex<Vec<Arc<Trace>>>,
+    held: Vec<Arc<Trace>>,
+    /// What those that were forgotten had added up to.
+    gone: Totals,
 }
 
 /// Why a trace was not created.
@@ -67,7 +74,7 @@ impl Manager {
         let kernel = self.kernel.as_ref().map_err(|error| CreateError::Kernel(Arc::clone(error)))?;
         // Held while loading, so that the limit is never exceeded by two requests at once.
         let mut traces = lock(&self.traces);
-        let running = traces.iter().filter(|trace| trace.is_running()).count();
+        let running = traces.held.iter().filter(|trace| trace.is_running()).count();
         if running >= self.max_running {
             return Err(CreateError::TooMany(running));
         }
@@ -77,8 +84,8 @@ impl Manager {
         self.history.follow(&trace);
         worker::start(&trace, probes, kernel.clone())?;
         memory::give_back();
-        traces.push(Arc::clone(&trace));
-        forget_oldest_ended(&mut traces);
+        traces.held.push(Arc::clone(&trace));
+        traces.forget_oldest_ended();
         tracing::info!(trace = trace.id, "started");
         Ok(trace)
     }
@@ -90,7 +97,7 @@ impl Manager {
 
     /// Newest first.
     pub(crate) fn list(&self) -> Result<Vec<Arc<Trace>>, HistoryError> {
-        let mut traces = lock(&self.traces).clone();
+        let mut traces = lock(&self.traces).held.clone();
         let kept = self.history.list()?;
         let unknown = |kept: &Kept| !traces.iter().any(|trace| trace.id == kept.id);
         let kept: Vec<_> = kept.into_iter().filter(unknown).collect();
@@ -100,7 +107,7 @@ impl Manager {
     }
 
     pub(crate) fn get(&self, id: &str) -> Result<Option<Arc<Trace>>, HistoryError> {
-        if let Some(trace) = lock(&self.traces).iter().find(|trace| trace.id == id) {
+        if let Some(trace) = lock(&self.traces).held.iter().find(|trace| trace.id == id) {
             return Ok(Some(Arc::clone(trace)));
         }
         Ok(self.history.get(id)?.map(|kept| Trace::kept(kept, &self.history)))
@@ -113,14 +120,29 @@ impl Manager {
         if let Some(record) = trace.record() {
             self.history.delete(record.key).await?;
         }
-        lock(&self.traces).retain(|trace| trace.id != id);
+        lock(&self.traces).forget(id);
         tracing::info!(trace = id, "deleted");
         Ok(true)
     }
 
+    /// Traces that run, and those held that have ended.
+    pub(crate) fn count(&self) -> (usize, usize) {
+        let traces = lock(&self.traces);
+        let running = traces.held.iter().filter(|trace| trace.is_running()).count();
+        (running, traces.held.len() - running)
+    }
+
+    /// What all traces since the start of the server add up to.
+    pub(crate) fn totals(&self) -> Totals {
+        let traces = lock(&self.traces);
+        let mut totals = traces.gone.clone();
+        traces.held.iter().for_each(|trace| totals.add(trace));
+        totals
+    }
+
     /// Stops every trace, and writes history to its end.
     pub(crate) async fn stop_all(&self) {
-        let traces = lock(&self.traces).clone();
+        let traces = lock(&self.traces).held.clone();
         for trace in &traces {
             trace.ask_to_stop(EndReason::Shutdown);
         }
@@ -131,10 +153,17 @@ impl Manager {
     }
 }
 
-fn forget_oldest_ended(traces: &mut Vec<Arc<Trace>>) {
-    while traces.iter().filter(|trace| !trace.is_running()).count() > MAX_ENDED {
-        if let Some(oldest) = traces.iter().position(|trace| !trace.is_running()) {
-            traces.remove(oldest);
-        }
+impl Traces {
+    fn forget_oldest_ended(&mut self) {
+        let ended: Vec<_> = self.held.iter().filter(|trace| !trace.is_running()).cloned().collect();
+        let beyond = ended.len().saturating_sub(MAX_ENDED);
+        ended[..beyond].iter().for_each(|trace| self.forget(&trace.id));
+    }
+
+    /// Twice does nothing more.
+    fn forget(&mut self, id: &str) {
+        let Some(place) = self.held.iter().position(|trace| trace.id == id) else { return };
+        let trace = self.held.remove(place);
+        self.gone.add(&trace);
     }
 }

@@ -7,6 +7,7 @@ mod log;
 mod manager;
 mod reading;
 mod recorder;
+mod totals;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use follow::{Follower, News, Notice};
 pub(crate) use log::{Batch, Expired, Numbered};
 pub(crate) use manager::{CreateError, Manager};
+pub(crate) use totals::Totals;
 
 use crate::{
     attempt::{Attempt, Head},
@@ -38,6 +40,7 @@ use counters::Figures;
 use log::Log;
 pub(crate) use reading::ReadError;
 use recorder::Recorder;
+use totals::Tally;
 
 /// One trace, shared by its worker, its readers and the API.
 pub(crate) struct Trace {
@@ -54,6 +57,7 @@ pub(crate) struct Trace {
     evicted: AtomicU64,
     /// Where its events are kept.
     record: Option<Record>,
+    tally: Tally,
     state: Mutex<State>,
     /// Changes whenever there is something new to read; readers wait on it.
     progress: watch::Sender<Progress>,
@@ -172,6 +176,7 @@ impl Trace {
             evicted: AtomicU64::new(0),
             unasked: AtomicU64::new(0),
             record,
+            tally: Tally::default(),
             state: Mutex::new(state),
             progress: watch::Sender::new(Progress { next_seq, ended: None }),
             end_reason: Mutex::new(None),
@@ -210,6 +215,7 @@ impl Trace {
         let next_seq = {
             let mut state = lock(&self.state);
             for body in bodies {
+                self.tally.count(body);
                 let (seq, json) = state.log.append(body);
                 let first_seq = state.attempts.fold(seq, Head::from(body), Arc::clone(&json));
                 if self.record.is_some() {
