@@ -19,6 +19,30 @@
 //! }
 //! # }
 //! ```
+//!
+//! What is traced is asked in [`Options`]; the [`Filter`] is checked in the kernel, when a connection begins:
+//!
+//! ```
+//! use synscope_tracer::{Filter, Options};
+//!
+//! let filter = Filter {
+//!     peers: vec!["10.0.0.0/8".parse()?],
+//!     peer_ports: vec![443..=443, 8000..=9000],
+//!     ..Filter::default()
+//! };
+//! // The start and end of each attempt too, not only what goes wrong.
+//! let options = Options { filter, starts: true, ..Options::default() };
+//! assert!(options.stacks, "user and kernel stacks, unless turned off");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! An [`Event`] says what happened, and a failure [why](Cause), from what the kernel showed. The modules say more of it:
+//! [`symbols`] names the functions of a stack, [`process`], [`cgroups`], [`container`] and [`netns`] the caller and where
+//! it runs, [`netlink`] the sockets and translations around it. [`host`] says what this host lacks, when
+//! [`Tracer::start`] does not.
+//!
+//! Nothing is lost silently: what the ring buffer had no room for, and what was not followed, is counted in
+//! [`Counters`]. Dropping the [`Tracer`] takes everything out of the kernel; so does the end of the process.
 
 pub mod btf;
 pub mod cgroups;
