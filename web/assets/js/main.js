@@ -215,6 +215,7 @@ class App {
     this.#learnCapabilities();
     byId('start-cancel').hidden = this.#session === null;
     this.#showView('start');
+    byId('start-view').scrollTop = 0;
     this.#start.focus();
   }
 

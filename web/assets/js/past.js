@@ -143,7 +143,6 @@ export function offerExport(api, trace) {
   const button = byId('export');
   menu.addEventListener('beforetoggle', () => {
     const { right, bottom } = button.getBoundingClientRect();
-    menu.style.right = `${innerWidth - right}px`;
-    menu.style.top = `${bottom + 4}px`;
+    menu.style.inset = `${bottom + 4}px ${innerWidth - right}px auto auto`;
   });
 }

@@ -48,7 +48,7 @@ export class StartPanel {
   }
 
   focus() {
-    this.#button.focus();
+    this.#button.focus({ preventScroll: true });
   }
 
   /** @returns {Field[]} */

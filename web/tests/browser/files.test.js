@@ -24,7 +24,12 @@ browserTest('a trace goes out as a file of each kind, and comes back by being dr
   const files = new Map();
   for (const label of [/^NDJSON/, /^CSV/, /^Chrome trace/]) {
     await page.getByRole('button', { name: 'Export' }).click();
-    if (files.size === 0) await screenshot(page, 'export');
+    if (files.size === 0) {
+      const [button, menu] = await Promise.all([page.getByRole('button', { name: 'Export' }), page.locator('#export-menu')].map((element) => element.boundingBox()));
+      assert.ok(button && menu);
+      assert.deepEqual([menu.x + menu.width, menu.y], [button.x + button.width, button.y + button.height + 4], 'the menu hangs from its button');
+      await screenshot(page, 'export');
+    }
     const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name: label }).click()]);
     files.set(download.suggestedFilename().replace(/^.*\./, ''), readFileSync(await download.path(), 'utf8'));
     await page.locator('#export-menu').waitFor({ state: 'hidden' });
