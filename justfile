@@ -12,7 +12,7 @@ run *args:
     cargo run --release -- {{ args }}
 
 # All tests, cheap ones first; stops at the first that fails
-test: setup lint test-unit build bytecode-check test-live test-api test-metrics test-web (test-vm "--kernel" "6.1")
+test: setup lint test-unit build bytecode-check test-live test-api test-metrics test-otlp test-web (test-vm "--kernel" "6.1")
     @echo "all tests passed"
 
 # Install what is missing: Debian packages (as root), npm development packages, cargo-deny
@@ -55,6 +55,10 @@ test-api *args: build
 # What a real Prometheus makes of /metrics, of the alert rules and the dashboard (root)
 test-metrics: build
     scripts/test-metrics.sh
+
+# What a real OpenTelemetry collector takes of the export (root)
+test-otlp: build
+    scripts/test-otlp.sh
 
 # The page in headless Chromium, against the real server (root)
 test-web: build

@@ -176,6 +176,10 @@ impl Attempt {
         self.state == State::Pending
     }
 
+    pub(crate) fn is_failed(&self) -> bool {
+        self.state == State::Failed
+    }
+
     fn advance(&mut self) {
         let time = self.head.time_unix_nano;
         match self.head.event {

@@ -57,6 +57,10 @@ pub(crate) struct ServeArgs {
     /// Traces that may run at once
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) max_traces: u16,
+    /// Send attempts that failed, were retried or slow, and all figures, to the OpenTelemetry collector whose OTLP/HTTP
+    /// receiver this is: http://127.0.0.1:4318. Headers come from OTEL_EXPORTER_OTLP_HEADERS
+    #[arg(long, value_name = "ENDPOINT")]
+    pub(crate) otlp: Option<String>,
     #[command(flatten)]
     pub(crate) history: HistoryArgs,
 }

@@ -13,6 +13,7 @@ mod filter;
 mod history;
 mod memory;
 mod metrics;
+mod otlp;
 mod request;
 mod terminal;
 mod token;

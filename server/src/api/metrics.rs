@@ -11,7 +11,10 @@ use axum::{
 };
 
 use super::App;
-use crate::metrics::{self, Format, Now};
+use crate::{
+    metrics::{self, Family, Format, Now},
+    otlp::Outlet,
+};
 
 pub(super) fn router() -> Router<Arc<App>> {
     Router::new().route("/metrics", get(figures))
@@ -20,8 +23,16 @@ pub(super) fn router() -> Router<Arc<App>> {
 async fn figures(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     let accepted = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or("");
     let format = Format::accepted(accepted);
-    let (running, ended) = app.manager.count();
-    let now = Now { running, ended, readers: app.streams.len() };
-    let text = metrics::text(format, &app.manager.totals(), &now);
+    let text = metrics::text(format, &app.figures());
     ([(header::CONTENT_TYPE, format.content_type())], text).into_response()
+}
+
+impl App {
+    /// All figures, as of now.
+    pub(crate) fn figures(&self) -> Vec<Family> {
+        let (running, ended) = self.manager.count();
+        let (spans_sent, spans_lost) = self.manager.outlet().map(Outlet::counts).unwrap_or_default();
+        let now = Now { running, ended, readers: self.streams.len(), spans_sent, spans_lost };
+        metrics::families(&self.manager.totals(), &now)
+    }
 }

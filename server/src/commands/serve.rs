@@ -12,6 +12,7 @@ use std::{
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
+    task::JoinHandle,
     time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -22,6 +23,7 @@ use crate::{
     api::{self, App, Examined, Keys},
     cli::{HistoryArgs, ServeArgs, Switch},
     history::{History, Limits},
+    otlp::{self, Exporting},
     terminal::has_colours,
     token::{Token, random_hex},
     trace::Manager,
@@ -46,8 +48,9 @@ pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
     let address =
         listener.local_addr().map_err(|error| Failure::new(error.to_string(), "try another --listen"))?;
     let history = Arc::new(history(&data_dir, &args.history));
+    let (outlet, exporter) = args.otlp.as_deref().map(otlp::open).transpose()?.unzip();
     let app = Arc::new(App {
-        manager: Manager::new(args.max_traces.into(), history),
+        manager: Manager::new(args.max_traces.into(), history, outlet),
         token,
         address,
         epoch: random_hex(8)
@@ -60,12 +63,18 @@ pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
     if let Some(error) = app.manager.kernel_error() {
         tracing::warn!("nothing can be traced: {error}; remedy: {}", error.remedy());
     }
+    let exporting = exporter.map(|exporter| {
+        exporter.start({
+            let app = Arc::clone(&app);
+            move || app.figures()
+        })
+    });
     println!("http://{address}/#token={}", app.token.reveal());
     let stopping = app.shutdown.clone().cancelled_owned();
     let server = axum::serve(listener, api::router(&app)).with_graceful_shutdown(stopping).into_future();
     let server = tokio::spawn(server);
     wait_for_either(interrupt, terminate).await;
-    shut_down(&app, server).await;
+    shut_down(&app, server, exporting).await;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -156,10 +165,13 @@ async fn listen(args: &ServeArgs) -> Result<TcpListener, Failure> {
 }
 
 /// Traces first: that ends the streams with their last events and a close. Then what is left of HTTP.
-async fn shut_down(app: &App, server: tokio::task::JoinHandle<io::Result<()>>) {
+async fn shut_down(app: &App, server: JoinHandle<io::Result<()>>, exporting: Option<Exporting>) {
     app.shutdown.cancel();
     let orderly = async {
         app.manager.stop_all().await;
+        if let Some(exporting) = exporting {
+            exporting.finish().await;
+        }
         app.streams.close();
         app.streams.wait().await;
         let _ = server.await;

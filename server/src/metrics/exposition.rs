@@ -3,6 +3,8 @@
 
 use std::fmt::{Display, Write as _};
 
+use super::family::{Buckets, Family, Kind, Sample, Value};
+
 /// Which of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
@@ -23,11 +25,25 @@ impl Format {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    Counter,
-    Gauge,
-    Histogram,
+/// All families, as text.
+pub(crate) fn write(format: Format, families: &[Family]) -> String {
+    let mut text = String::new();
+    for family in families {
+        let Family { name, kind, help, samples } = family;
+        let metadata = match format {
+            Format::OpenMetrics => name.strip_suffix("_total").unwrap_or(name),
+            Format::Text => name,
+        };
+        // Writing into a string cannot fail.
+        let _ = writeln!(text, "# HELP {metadata} {help}\n# TYPE {metadata} {}", kind.name());
+        for sample in samples {
+            write_sample(&mut text, name, sample);
+        }
+    }
+    if format == Format::OpenMetrics {
+        text.push_str("# EOF\n");
+    }
+    text
 }
 
 impl Kind {
@@ -40,51 +56,24 @@ impl Kind {
     }
 }
 
-/// Families, one after the other.
-pub(super) struct Exposition {
-    format: Format,
-    family: &'static str,
-    text: String,
+fn write_sample(text: &mut String, name: &str, Sample { labels, value }: &Sample) {
+    match value {
+        Value::Whole(count) => write_line(text, name, labels, count),
+        Value::Fraction(value) => write_line(text, name, labels, value),
+        Value::Buckets(Buckets { bounds, counts }) => {
+            let name = format!("{name}_bucket");
+            let bounds = bounds.iter().map(ToString::to_string).chain(["+Inf".to_owned()]);
+            let mut sum = 0;
+            for (le, count) in bounds.zip(counts) {
+                sum += count;
+                write_line(text, &name, &[("le", &le)], sum);
+            }
+        }
+    }
 }
 
-impl Exposition {
-    pub(super) fn new(format: Format) -> Self {
-        Self { format, family: "", text: String::new() }
-    }
-
-    /// Begins a family; its samples follow. A counter's name ends in `_total`.
-    pub(super) fn family(&mut self, name: &'static str, kind: Kind, help: &str) -> &mut Self {
-        let metadata = match self.format {
-            Format::OpenMetrics => name.strip_suffix("_total").unwrap_or(name),
-            Format::Text => name,
-        };
-        self.family = name;
-        // Writing into a string cannot fail.
-        let _ = writeln!(self.text, "# HELP {metadata} {help}\n# TYPE {metadata} {}", kind.name());
-        self
-    }
-
-    /// Label values are of fixed sets, and have nothing to escape.
-    pub(super) fn sample(&mut self, labels: &[(&str, &str)], value: impl Display) -> &mut Self {
-        self.line("", labels, value)
-    }
-
-    /// How many were at most `le`.
-    pub(super) fn bucket(&mut self, le: &str, count: u64) {
-        self.line("_bucket", &[("le", le)], count);
-    }
-
-    fn line(&mut self, suffix: &str, labels: &[(&str, &str)], value: impl Display) -> &mut Self {
-        let labels: Vec<_> = labels.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();
-        let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
-        let _ = writeln!(self.text, "{}{suffix}{labels} {value}", self.family);
-        self
-    }
-
-    pub(super) fn finish(mut self) -> String {
-        if self.format == Format::OpenMetrics {
-            self.text.push_str("# EOF\n");
-        }
-        self.text
-    }
+fn write_line(text: &mut String, name: &str, labels: &[(&str, &str)], value: impl Display) {
+    let labels: Vec<_> = labels.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();
+    let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+    let _ = writeln!(text, "{name}{labels} {value}");
 }

@@ -2,15 +2,17 @@
 //! the number of series does not depend on what the host does.
 
 mod exposition;
+mod family;
 mod process;
 
 use synscope_tracer::{Cause, DURATION_BUCKETS};
 
-pub(crate) use exposition::Format;
-use exposition::{Exposition, Kind};
+pub(crate) use exposition::{Format, write as text};
+pub(crate) use family::{Buckets, Families, Family, Kind, Sample, Value};
 
 use crate::{
     event::EventName,
+    otlp::Lost,
     trace::{CountersJson, Totals},
 };
 
@@ -19,26 +21,29 @@ pub(crate) struct Now {
     pub(crate) running: usize,
     pub(crate) ended: usize,
     pub(crate) readers: usize,
+    pub(crate) spans_sent: u64,
+    pub(crate) spans_lost: Lost,
 }
 
-/// All figures, as text.
-pub(crate) fn text(format: Format, totals: &Totals, now: &Now) -> String {
-    let mut out = Exposition::new(format);
+/// All figures.
+pub(crate) fn families(totals: &Totals, now: &Now) -> Vec<Family> {
+    let mut out = Families::default();
     let version = [("version", env!("CARGO_PKG_VERSION"))];
-    out.family("synscope_build_info", Kind::Gauge, "The version that runs.").sample(&version, 1);
+    out.family("synscope_build_info", Kind::Gauge, "The version that runs.").sample(&version, 1_u64);
     out.family("synscope_traces", Kind::Gauge, "Traces that are held.")
-        .sample(&[("state", "running")], now.running as u64)
-        .sample(&[("state", "ended")], now.ended as u64);
+        .sample(&[("state", "running")], now.running)
+        .sample(&[("state", "ended")], now.ended);
     let help = "Programs that follow a trace by WebSocket.";
-    out.family("synscope_stream_readers", Kind::Gauge, help).sample(&[], now.readers as u64);
+    out.family("synscope_stream_readers", Kind::Gauge, help).sample(&[], now.readers);
     attempts(&mut out, totals);
     durations(&mut out, &totals.counters.connect_duration_log2_us);
     events(&mut out, &totals.counters);
+    spans(&mut out, now);
     process::write(&mut out);
     out.finish()
 }
 
-fn attempts(out: &mut Exposition, totals: &Totals) {
+fn attempts(out: &mut Families, totals: &Totals) {
     let counts = &totals.counters.attempts;
     let help =
         "Connection attempts that traces followed, by the kernel's own count. Each trace counts for itself.";
@@ -74,20 +79,16 @@ fn attempts(out: &mut Exposition, totals: &Totals) {
 
 /// The kernel side counts buckets and keeps no sum, so there is none here.
 #[expect(clippy::cast_precision_loss, reason = "powers of two are exact")]
-fn durations(out: &mut Exposition, log2_us: &[u64]) {
+fn durations(out: &mut Families, log2_us: &[u64]) {
     let help = "Time from SYN_SENT to ESTABLISHED of all attempts, quick ones too.";
-    let family = out.family("synscope_tcp_connect_duration_seconds", Kind::Histogram, help);
-    let mut sum = 0;
     // The last bucket has no upper end.
-    for power in 0..DURATION_BUCKETS - 1 {
-        sum += log2_us.get(power).unwrap_or(&0);
-        let upper = (2_u64 << power) as f64 / 1e6;
-        family.bucket(&upper.to_string(), sum);
-    }
-    family.bucket("+Inf", sum + log2_us.get(DURATION_BUCKETS - 1).unwrap_or(&0));
+    let bounds = (0..DURATION_BUCKETS - 1).map(|power| (2_u64 << power) as f64 / 1e6).collect();
+    let counts = (0..DURATION_BUCKETS).map(|power| log2_us.get(power).copied().unwrap_or(0)).collect();
+    out.family("synscope_tcp_connect_duration_seconds", Kind::Histogram, help)
+        .sample(&[], Buckets { bounds, counts });
 }
 
-fn events(out: &mut Exposition, counters: &CountersJson) {
+fn events(out: &mut Families, counters: &CountersJson) {
     let help = "Records that the kernel side had to tell.";
     out.family("synscope_events_produced_total", Kind::Counter, help).sample(&[], counters.produced);
     let help = "Records that nobody was told of, by where they were lost.";
@@ -100,6 +101,16 @@ fn events(out: &mut Exposition, counters: &CountersJson) {
     let help = "Events given up because kernel memory could not be read.";
     out.family("synscope_kernel_read_faults_total", Kind::Counter, help)
         .sample(&[], counters.attempts.faults);
+}
+
+/// Nil without `--otlp`, so that an alert about losses has something to look at.
+fn spans(out: &mut Families, now: &Now) {
+    let help = "Spans that an OTLP collector took.";
+    out.family("synscope_otlp_spans_sent_total", Kind::Counter, help).sample(&[], now.spans_sent);
+    let help = "Spans that no OTLP collector took, by where they were lost.";
+    let family = out.family("synscope_otlp_spans_lost_total", Kind::Counter, help);
+    family.sample(&[("stage", "queue")], now.spans_lost.queue);
+    family.sample(&[("stage", "collector")], now.spans_lost.collector);
 }
 
 #[cfg(test)]
@@ -117,7 +128,9 @@ mod tests {
         totals.counters.connect_duration_log2_us.resize(DURATION_BUCKETS, 2);
         totals.causes[0] = 5;
         totals.events[EventName::Retransmit as usize] = 9;
-        text(Format::OpenMetrics, &totals, &Now { running: 1, ended: 2, readers: 3 })
+        let spans_lost = Lost { queue: 4, collector: 0 };
+        let now = Now { running: 1, ended: 2, readers: 3, spans_sent: 8, spans_lost };
+        text(Format::OpenMetrics, &families(&totals, &now))
     }
 
     #[test]
@@ -131,6 +144,7 @@ mod tests {
             "synscope_events_lost_total{stage=\"queue\"} 6",
             "synscope_tcp_connect_attempts_total 14",
             "synscope_traces{state=\"ended\"} 2",
+            "synscope_otlp_spans_lost_total{stage=\"queue\"} 4",
         ] {
             assert!(text.lines().any(|there| there == line), "{line} is not in\n{text}");
         }

@@ -7,10 +7,10 @@ use rustix::{
     process::{Resource, getrlimit},
 };
 
-use super::exposition::{Exposition, Kind};
+use super::{Families, Kind};
 
 #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 are exact")]
-pub(super) fn write(out: &mut Exposition) {
+pub(super) fn write(out: &mut Families) {
     if let Some(stat) = Stat::read() {
         out.family("process_cpu_seconds_total", Kind::Counter, "Processor time, user and system.")
             .sample(&[], stat.cpu);

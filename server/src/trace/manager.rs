@@ -11,6 +11,7 @@ use super::{EndReason, Totals, Trace, lock, worker};
 use crate::{
     history::{History, HistoryError, Kept},
     memory,
+    otlp::Outlet,
     request::{FieldError, TraceRequest},
     token::random_hex,
 };
@@ -23,6 +24,7 @@ pub(crate) struct Manager {
     kernel: Result<Kernel, Arc<synscope_tracer::Error>>,
     max_running: usize,
     history: Arc<History>,
+    outlet: Option<Outlet>,
     traces: Mutex<Traces>,
 }
 
@@ -50,9 +52,9 @@ pub(crate) enum CreateError {
 }
 
 impl Manager {
-    pub(crate) fn new(max_running: usize, history: Arc<History>) -> Self {
+    pub(crate) fn new(max_running: usize, history: Arc<History>, outlet: Option<Outlet>) -> Self {
         let kernel = Kernel::of_this_host().map_err(Arc::new);
-        Self { kernel, max_running, history, traces: Mutex::default() }
+        Self { kernel, max_running, history, outlet, traces: Mutex::default() }
     }
 
     /// Why nothing can be traced here, if so.
@@ -80,7 +82,7 @@ impl Manager {
         }
         let (probes, counters) =
             Tracer::start(kernel, &options).map_err(|error| CreateError::Kernel(Arc::new(error)))?;
-        let trace = Trace::new(random_hex(6)?, request, counters, self.history.record());
+        let trace = Trace::new(random_hex(6)?, request, counters, self.history.record(), self.outlet.clone());
         self.history.follow(&trace);
         worker::start(&trace, probes, kernel.clone())?;
         memory::give_back();
@@ -93,6 +95,11 @@ impl Manager {
     /// How history is.
     pub(crate) fn history(&self) -> &Arc<History> {
         &self.history
+    }
+
+    /// Where attempts leave the host, if they do.
+    pub(crate) fn outlet(&self) -> Option<&Outlet> {
+        self.outlet.as_ref()
     }
 
     /// Newest first.

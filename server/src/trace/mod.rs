@@ -32,6 +32,7 @@ use crate::{
     attempt::{Attempt, Head},
     event::{EventBody, UnixNano},
     history::{History, Kept, Line, Record},
+    otlp::Outlet,
     request::TraceRequest,
 };
 pub(crate) use attempts::Attempts;
@@ -57,6 +58,8 @@ pub(crate) struct Trace {
     evicted: AtomicU64,
     /// Where its events are kept.
     record: Option<Record>,
+    /// Where its attempts leave the host, once they have ended.
+    outlet: Option<Outlet>,
     tally: Tally,
     state: Mutex<State>,
     /// Changes whenever there is something new to read; readers wait on it.
@@ -152,8 +155,15 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Trace {
-    fn new(id: String, request: TraceRequest, counters: CounterReader, record: Option<Record>) -> Arc<Self> {
-        Arc::new(Self::begin(id, request, Figures::Live(counters), record, 1))
+    fn new(
+        id: String,
+        request: TraceRequest,
+        counters: CounterReader,
+        record: Option<Record>,
+        outlet: Option<Outlet>,
+    ) -> Arc<Self> {
+        let trace = Self::begin(id, request, Figures::Live(counters), record, 1);
+        Arc::new(Self { outlet, ..trace })
     }
 
     fn begin(
@@ -176,6 +186,7 @@ impl Trace {
             evicted: AtomicU64::new(0),
             unasked: AtomicU64::new(0),
             record,
+            outlet: None,
             tally: Tally::default(),
             state: Mutex::new(state),
             progress: watch::Sender::new(Progress { next_seq, ended: None }),
@@ -218,6 +229,9 @@ impl Trace {
                 self.tally.count(body);
                 let (seq, json) = state.log.append(body);
                 let first_seq = state.attempts.fold(seq, Head::from(body), Arc::clone(&json));
+                if let (Some(outlet), Some(first_seq)) = (&self.outlet, first_seq) {
+                    self.send(outlet, state.attempts.get(first_seq));
+                }
                 if self.record.is_some() {
                     lines.push(Line { seq, time: body.time_unix_nano.0, json });
                     touched.extend(first_seq.and_then(|first| state.attempts.get(first)));
@@ -234,6 +248,17 @@ impl Trace {
         };
         self.keep(kept);
         next_seq
+    }
+
+    /// An attempt that has just ended leaves the host, unless all was well with it.
+    #[expect(clippy::cast_precision_loss, reason = "ten minutes are exact")]
+    fn send(&self, outlet: &Outlet, attempt: Option<(u64, Attempt)>) {
+        let Some((_, attempt)) = attempt.filter(|(_, attempt)| !attempt.is_pending()) else { return };
+        let connect = &attempt.head.tcp.connect;
+        let is_slow = connect.duration_ms >= self.request.slow_ms as f64;
+        if attempt.is_failed() || connect.syn_retransmits > 0 || connect.stale_peer || is_slow {
+            outlet.offer(&self.id, attempt);
+        }
     }
 
     /// Hands events to history. At a recorder's match they may be more than its queue takes at once, and the
