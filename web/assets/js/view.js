@@ -61,7 +61,8 @@ export class View {
    * @param {number} now @param {number} begin when the trace began
    */
   advance(now, begin) {
-    if (!this.follow) return;
+    // Before it is known when a trace began, as after a restart of its server, the picture stays.
+    if (!this.follow || (begin === -Infinity && this.#placed)) return;
     const length = span(this.domain);
     const to = Math.max(now + length * AHEAD, begin + length * (1 - BEFORE));
     this.domain = { from: to - length, to };

@@ -115,6 +115,8 @@ test('following keeps now in sight, and a young trace fills from the left', () =
   const young = view.domain;
   view.advance(BEGIN + 9000, BEGIN);
   assert.deepEqual(view.domain, young);
+  view.advance(BEGIN + 9000, -Infinity);
+  assert.deepEqual(view.domain, young, 'also while its beginning is not known');
   view.advance(BEGIN + 90_000, BEGIN);
   assert.ok(view.domain.to > BEGIN + 90_000);
   view.pan(-5000);
