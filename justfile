@@ -12,7 +12,7 @@ run *args:
     cargo run --release -- {{ args }}
 
 # All tests, cheap ones first; stops at the first that fails
-test: setup lint test-unit build bytecode-check test-live test-api test-metrics test-otlp test-web (test-vm "--kernel" "6.1")
+test: setup lint test-unit build bytecode-check test-live test-api test-metrics test-otlp test-deploy test-web (test-vm "--kernel" "6.1")
     @echo "all tests passed"
 
 # Install what is missing: Debian packages (as root), npm development packages, cargo-deny
@@ -72,6 +72,10 @@ test-vm *args:
 package: build
     scripts/package.sh
     cargo package --workspace --exclude bpf-lab --exclude bytecode-suite --exclude vm-tests --locked
+
+# Whether container file, Kubernetes manifests and systemd unit are what their tools expect
+test-deploy:
+    scripts/test-deploy.sh
 
 # Install the Debian package, trace through its service, remove it (root, where no Synscope is installed)
 test-deb:

@@ -3,8 +3,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# nc and ip make the connects that fail; chromium shows the page; qemu boots the kernels.
-packages=(chromium iproute2 netcat-openbsd qemu-system-x86)
+# nc and ip make the connects that fail; chromium shows the page; qemu boots the kernels; curl asks the server; systemd
+# brings systemd-analyze.
+packages=(chromium curl iproute2 netcat-openbsd qemu-system-x86 systemd)
 command -v npm >/dev/null || packages+=(nodejs npm)
 # schemathesis lives in an environment of its own, below target/.
 python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)

@@ -11,7 +11,9 @@ if ! command -v promtool prometheus >/dev/null; then
   [ -x "$tools/usr/bin/promtool" ] || {
     echo "unpacking Debian's prometheus"
     mkdir -p "$tools"
-    (cd "$tools" && apt-get download -qq prometheus && dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb)
+    # What is to be had is known only once somebody has asked.
+    (cd "$tools" && { apt-get download -qq prometheus 2>/dev/null || { apt-get update -qq && apt-get download -qq prometheus; }; } &&
+      dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb)
   }
   PATH=$tools/usr/bin:$PATH
 fi
