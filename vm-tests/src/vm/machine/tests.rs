@@ -39,8 +39,14 @@ fn run(script: &[&str], limit: Duration) -> Result<Report> {
     Ok(report)
 }
 
+/// Long enough for any machine, and shorter than the guests that hang would sleep.
 fn quickly(script: &[&str]) -> Result<Report> {
-    run(script, Duration::from_secs(20))
+    run(script, Duration::from_secs(45))
+}
+
+/// Whether only the clock ended it.
+fn ran_out_of_time(report: &Report) -> bool {
+    report.verdict.troubles.iter().any(|trouble| trouble.starts_with("out of time"))
 }
 
 fn judgements(report: &Report) -> Vec<&Judgement> {
@@ -74,7 +80,6 @@ fn a_guest_that_panics_shows_its_console() -> Result<()> {
 #[test]
 fn a_guest_that_hangs_is_ended() -> Result<()> {
     let report = run(&[HELLO, PLAN, START_A, "exec sleep 60"], Duration::from_secs(1))?;
-    assert!(report.took < Duration::from_secs(20));
     assert_eq!(judgements(&report)[0], &Judgement::Died);
     assert!(report.verdict.troubles.iter().any(|trouble| trouble == "out of time during a"));
     Ok(())
@@ -83,7 +88,7 @@ fn a_guest_that_hangs_is_ended() -> Result<()> {
 #[test]
 fn a_guest_that_floods_the_console_is_ended() -> Result<()> {
     let report = quickly(&[HELLO, PLAN, "yes | head -c 20000000 >$console", "exec sleep 60"])?;
-    assert!(report.took < Duration::from_secs(10));
+    assert!(!ran_out_of_time(&report));
     assert!(report.verdict.troubles.iter().any(|trouble| trouble.contains("flooded")));
     Ok(())
 }
@@ -91,7 +96,7 @@ fn a_guest_that_floods_the_console_is_ended() -> Result<()> {
 #[test]
 fn a_guest_that_floods_the_results_is_ended() -> Result<()> {
     let report = quickly(&[HELLO, PLAN, "exec yes 'not a record'"])?;
-    assert!(report.took < Duration::from_secs(10));
+    assert!(!ran_out_of_time(&report));
     assert!(!report.is_good() && report.verdict.troubles.len() < 30);
     Ok(())
 }
