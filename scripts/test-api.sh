@@ -16,7 +16,7 @@ version=4.32.5
 work=$(mktemp -d)
 export SYNSCOPE_TOKEN=token-of-the-api-test
 export SCHEMATHESIS_HOOKS=$PWD/scripts/test-api-hooks.py
-"$binary" serve --listen 127.0.0.1:0 --data-dir "$work/data" --max-traces 4 > "$work/url" 2> "$work/log" &
+"$binary" serve --listen 127.0.0.1:0 --data-dir "$work/data" --max-traces 4 --starts-per-minute 6000 > "$work/url" 2> "$work/log" &
 server=$!
 # Refused connects, so that the traces have something to tell.
 while sleep 0.1; do : 3<>/dev/tcp/127.0.0.1/1; done 2>/dev/null &

@@ -1,11 +1,13 @@
 //! The command line. Every flag is defined here, once.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
 use synscope_tracer::Cause;
 
 use crate::commands::trace::{Column, USUAL};
+
+use crate::listen::Address;
 
 /// Explains failed TCP connections.
 ///
@@ -32,7 +34,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Serve the dashboard and the HTTP API (the default)
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// Print retried and failed attempts to the terminal, without a server
     Trace(Box<TraceArgs>),
     /// Print what a server's trace tells
@@ -47,9 +49,8 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// Address to listen on; loopback only. Port 0 takes any free one
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7117")]
-    pub(crate) listen: SocketAddr,
+    #[command(flatten)]
+    pub(crate) listen: ListenArgs,
     /// Directory for what is kept between runs: history and the access token [default: /var/lib/synscope for root,
     /// else synscope in $XDG_STATE_HOME or ~/.local/state]
     #[arg(long, value_name = "DIR")]
@@ -62,7 +63,48 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "ENDPOINT")]
     pub(crate) otlp: Option<String>,
     #[command(flatten)]
+    pub(crate) access: AccessArgs,
+    #[command(flatten)]
     pub(crate) history: HistoryArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListenArgs {
+    /// Address to listen on, or unix:PATH for a Unix socket. Port 0 takes any free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7117")]
+    pub(crate) listen: Address,
+    /// Listen on an address that other hosts reach; needs TLS
+    #[arg(long)]
+    pub(crate) allow_remote: bool,
+    /// Speak TLS 1.3 with this certificate chain, PEM
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// The certificate's private key, PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Access")]
+pub(crate) struct AccessArgs {
+    /// Names by which browsers and scripts reach the server, besides the address and localhost
+    #[arg(long = "host", value_name = "NAME", value_delimiter = ',')]
+    pub(crate) hosts: Vec<String>,
+    /// File of the token, made when it is absent [default: token in the data directory]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// File of a second token, which may read and change nothing; made when it is absent
+    #[arg(long, value_name = "FILE")]
+    pub(crate) read_token_file: Option<PathBuf>,
+    /// Traces that may be started in a minute
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 240,
+        value_parser = clap::value_parser!(u32).range(1..=6000),
+        overrides_with = "starts_per_minute"
+    )]
+    pub(crate) starts_per_minute: u32,
 }
 
 #[derive(Debug, Args)]

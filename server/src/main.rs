@@ -11,9 +11,12 @@ mod event;
 mod export;
 mod filter;
 mod history;
+mod listen;
 mod memory;
 mod metrics;
 mod otlp;
+mod privileges;
+mod rate;
 mod request;
 mod terminal;
 mod token;
@@ -48,27 +51,40 @@ impl From<synscope_tracer::Error> for Failure {
 fn main() -> ExitCode {
     memory::keep_together();
     let cli = Cli::parse();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("synscope: cannot start its threads: {error}");
-            return ExitCode::FAILURE;
-        }
+    let done = match cli.command.unwrap_or(Command::Serve(Box::new(cli.serve))) {
+        Command::Serve(args) => commands::serve::prepare(*args).and_then(|ready| reduced(ready.run())),
+        // It may be asked to start a command.
+        Command::Trace(args) => running(commands::trace::run(*args)),
+        Command::Attach(args) => running(commands::trace::attach(*args)),
+        Command::Doctor(args) => reduced(async { commands::doctor::run(&args) }),
+        Command::Man(args) => commands::manual::page(&args),
+        Command::Completions(args) => commands::manual::completions(&args),
     };
-    let done = runtime.block_on(async {
-        match cli.command.unwrap_or(Command::Serve(cli.serve)) {
-            Command::Serve(args) => commands::serve::run(args).await,
-            Command::Trace(args) => commands::trace::run(*args).await,
-            Command::Attach(args) => commands::trace::attach(*args).await,
-            Command::Doctor(args) => commands::doctor::run(&args),
-            Command::Man(args) => commands::manual::page(&args),
-            Command::Completions(args) => commands::manual::completions(&args),
-        }
-    });
-    // A thread that still reads symbols must not hold up the exit.
-    runtime.shutdown_background();
     done.unwrap_or_else(|failure| {
         eprintln!("synscope: {failure}");
         ExitCode::FAILURE
     })
+}
+
+/// Does the work with no more privileges than tracing needs.
+fn reduced(work: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
+    // Before there are threads: each would have to give up its own. Mounting is among what is given up.
+    synscope_tracer::host::mount_tracefs();
+    for kept in privileges::reduce() {
+        tracing::warn!("could not be given up: {kept}");
+    }
+    running(work)
+}
+
+fn running(work: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
+        Failure::new(
+            format!("cannot start its threads: {error}"),
+            "the system is short of threads: see its log",
+        )
+    })?;
+    let done = runtime.block_on(work);
+    // A thread that still reads symbols must not hold up the exit.
+    runtime.shutdown_background();
+    done
 }

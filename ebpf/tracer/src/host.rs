@@ -8,6 +8,7 @@ use crate::{
     error::{Error, lockdown_is_confidential},
     layout::PROBES,
     netlink::conntrack::{self, Support},
+    tracefs,
     tracer::{Kernel, Options, Tracer},
 };
 
@@ -73,6 +74,13 @@ pub fn examine() -> Vec<Check> {
     checks.push(check_symbols());
     checks.push(check_conntrack());
     checks
+}
+
+/// Has tracefs mounted, for this thread and those that it will start, in a mount namespace of their own. Only for
+/// processes that give up the right to mount: others have it mounted whenever it is needed. The host's mounts stay as
+/// they are. Call it before there are threads.
+pub fn mount_tracefs() {
+    tracefs::mount_for_good();
 }
 
 /// `uname -r`.

@@ -25,6 +25,14 @@ pub(crate) fn within<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     })
 }
 
+/// Makes tracefs readable for this thread and those that it will start. See [`crate::host::mount_tracefs`].
+pub(crate) fn mount_for_good() {
+    if !is_mounted() {
+        // What fails here shows as a missing tracepoint.
+        let _ = mount_aside();
+    }
+}
+
 fn is_mounted() -> bool {
     [MOUNT_POINT, "/sys/kernel/debug/tracing"].iter().any(|path| Path::new(path).join("events").is_dir())
 }
@@ -32,7 +40,8 @@ fn is_mounted() -> bool {
 fn mount_aside() -> nix::Result<()> {
     const NONE: Option<&str> = None;
     unshare(CloneFlags::CLONE_NEWNS)?;
-    mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE)?;
+    // What the host mounts later is still seen; what is mounted here is not seen by the host.
+    mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_SLAVE, NONE)?;
     mount(Some("tracefs"), MOUNT_POINT, Some("tracefs"), MsFlags::empty(), NONE)
 }
 

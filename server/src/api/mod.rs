@@ -18,14 +18,18 @@ mod stream;
 mod system;
 mod traces;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use aide::axum::ApiRouter;
 use axum::{Router, middleware};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_http::trace::TraceLayer;
 
-use crate::{token::Token, trace::Manager};
+use crate::{rate::Rate, token::Tokens, trace::Manager};
+pub(crate) use guard::Failures;
 pub(crate) use idempotency::Keys;
 use problem::Problem;
 pub(crate) use system::Examined;
@@ -33,9 +37,13 @@ pub(crate) use system::Examined;
 /// What every handler may use.
 pub(crate) struct App {
     pub(crate) manager: Manager,
-    pub(crate) token: Token,
-    /// Where the server really listens: a port of 0 is resolved.
-    pub(crate) address: SocketAddr,
+    pub(crate) tokens: Tokens,
+    /// Wrong tokens, by who showed them.
+    pub(crate) failures: Failures,
+    /// How often a trace may be started.
+    pub(crate) starts: Mutex<Rate>,
+    /// Names by which the server is reached, besides its address and the loopback's.
+    pub(crate) hosts: Vec<String>,
     /// Changes with every start of the server, so that readers know that sequence numbers began anew.
     pub(crate) epoch: String,
     /// Cancelled when the server shuts down.
@@ -46,6 +54,13 @@ pub(crate) struct App {
     pub(crate) keys: Keys,
     /// WebSocket tasks, which outlive the request that made them.
     pub(crate) streams: TaskTracker,
+}
+
+impl App {
+    /// Counts the start of a trace, or says after which time there may be another.
+    fn take_start(&self) -> Result<(), Duration> {
+        self.starts.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now())
+    }
 }
 
 /// The calls that are answered at once, with a document.

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use axum::{
-    Router,
+    Extension, Router,
     extract::{Query, State, rejection::QueryRejection},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{Html, IntoResponse as _, Response},
@@ -17,8 +17,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use synscope_web::{AttemptRow, Page, Recent, TraceRow, plain};
 
-use super::{App, problem::Problem};
-use crate::{filter::Filter, trace::Trace};
+use super::{App, guard::audit, problem::Problem};
+use crate::{filter::Filter, listen::Connection, trace::Trace};
 
 pub(super) fn router() -> Router<Arc<App>> {
     Router::new().route("/plain", get(answer))
@@ -37,11 +37,17 @@ struct PlainQuery {
 async fn answer(
     State(app): State<Arc<App>>,
     query: Result<Query<PlainQuery>, QueryRejection>,
+    Extension(connection): Extension<Connection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let host = synscope_tracer::host::name();
     let page = Page { version: env!("CARGO_PKG_VERSION"), host: &host };
-    if !shown_token(&headers).is_some_and(|token| app.token.is(&token)) {
+    let shown = shown_token(&headers);
+    if shown.as_deref().and_then(|token| app.tokens.access(token)).is_none() {
+        if shown.is_some() {
+            app.failures.count(Some(&connection.peer)).map_err(Problem::too_many_failures)?;
+            audit::refused_password(&connection.peer, "/plain");
+        }
         let ask =
             HeaderValue::from_static("Basic realm=\"Synscope: the token as password\", charset=\"UTF-8\"");
         let asked = [(header::WWW_AUTHENTICATE, ask)];

@@ -1,6 +1,6 @@
 //! Errors as RFC 9457 problem documents, mapped from the domain's errors in this one place.
 
-use std::time::Duration;
+use std::{num::NonZero, time::Duration};
 
 use aide::{
     OperationOutput,
@@ -36,6 +36,9 @@ pub(crate) struct Problem {
     /// The part of a filter that is to blame, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     position: Option<Span>,
+    /// After so many seconds the same request may be answered otherwise.
+    #[serde(skip)]
+    retry_after: Option<NonZero<u16>>,
 }
 
 impl Problem {
@@ -47,7 +50,8 @@ impl Problem {
         remedy: impl Into<String>,
     ) -> Self {
         let (detail, remedy) = (detail.into().into(), remedy.into().into());
-        Self { r#type, title, status: status.as_u16(), detail, remedy, field: None, position: None }
+        let status = status.as_u16();
+        Self { r#type, title, status, detail, remedy, field: None, position: None, retry_after: None }
     }
 
     pub(crate) fn no_such_path() -> Self {
@@ -87,6 +91,32 @@ impl Problem {
         let detail = format!("the Origin `{origin}` is not this server's own");
         let remedy = "only the server's own page may call it from a browser";
         Self::new(StatusCode::FORBIDDEN, "urn:synscope:foreign-origin", "Foreign origin", detail, remedy)
+    }
+
+    pub(crate) fn read_only() -> Self {
+        let detail = "this token may read, and change nothing";
+        let remedy = "use the full token, which the server's operator has";
+        Self::new(StatusCode::FORBIDDEN, "urn:synscope:read-only", "Read-only token", detail, remedy)
+    }
+
+    pub(crate) fn too_many_failures(wait: Duration) -> Self {
+        let detail = "too many wrong tokens came from there";
+        let remedy = "wait for as long as Retry-After says, and show the right one";
+        let (kind, title) = ("urn:synscope:too-many-failures", "Too many failures");
+        Self::new(StatusCode::TOO_MANY_REQUESTS, kind, title, detail, remedy).after(wait)
+    }
+
+    pub(crate) fn too_many_starts(wait: Duration) -> Self {
+        let detail = "traces are started too often: each start keeps the kernel's verifier busy";
+        let remedy =
+            "wait for as long as Retry-After says, or start the server with a larger --starts-per-minute";
+        let (kind, title) = ("urn:synscope:too-many-starts", "Too many starts");
+        Self::new(StatusCode::TOO_MANY_REQUESTS, kind, title, detail, remedy).after(wait)
+    }
+
+    fn after(self, wait: Duration) -> Self {
+        let seconds = u16::try_from(wait.as_secs()).unwrap_or(u16::MAX).saturating_add(1);
+        Self { retry_after: NonZero::new(seconds), ..self }
     }
 
     pub(crate) fn bad_json(detail: &str) -> Self {
@@ -296,6 +326,9 @@ impl IntoResponse for Problem {
         let mut response = (status, [(header::CONTENT_TYPE, PROBLEM_JSON)], body).into_response();
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.get().into());
         }
         response
     }

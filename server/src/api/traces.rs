@@ -93,6 +93,7 @@ async fn create(
     if app.shutdown.is_cancelled() {
         return Err(CreateError::ShuttingDown.into());
     }
+    app.take_start().map_err(Problem::too_many_starts)?;
     // Loading keeps the kernel's verifier busy for some milliseconds: not on a thread that serves others.
     let creating = tokio::task::spawn_blocking({
         let app = Arc::clone(&app);

@@ -4,11 +4,12 @@ use std::{fmt::Write as _, io::stdout, process::ExitCode};
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use synscope_tracer::host::{self, Status};
+use synscope_tracer::host::{self, Check, Status};
 
 use crate::{
     Failure,
     cli::DoctorArgs,
+    privileges::Privileges,
     terminal::{Colour, has_colours, paint},
 };
 
@@ -44,6 +45,7 @@ pub(crate) fn report() -> Report {
         works: checks.iter().all(|check| check.status != Status::Missing),
         checks: checks
             .into_iter()
+            .chain([hardening()])
             .map(|check| CheckJson {
                 name: check.name,
                 status: match check.status {
@@ -57,6 +59,29 @@ pub(crate) fn report() -> Report {
             })
             .collect(),
     }
+}
+
+/// What this process has given up, at its start, of what it was given.
+fn hardening() -> Check {
+    let Privileges { capabilities, is_bounded, no_new, filtered } = Privileges::now();
+    let kept = if capabilities.is_empty() { "none".to_owned() } else { capabilities.join(" ") };
+    let parts = [
+        (!capabilities.contains(&"others"), "no other capability"),
+        (is_bounded, "none to be had"),
+        (no_new, "no new privileges"),
+        (filtered, "no child processes"),
+    ];
+    let (held, lacking): (Vec<_>, Vec<_>) = parts.into_iter().partition(|(holds, _)| *holds);
+    let words =
+        |parts: Vec<(bool, &'static str)>| parts.iter().map(|part| part.1).collect::<Vec<_>>().join(", ");
+    let found = format!("capabilities kept: {kept}; {}", words(held));
+    let (status, costs, remedy) = if lacking.is_empty() {
+        (Status::Ok, String::new(), String::new())
+    } else {
+        let costs = format!("not in force: {}", words(lacking));
+        (Status::Limited, costs, "the log of the start says what was refused; see docs/security.md".into())
+    };
+    Check { name: "hardening".into(), status, found, costs, remedy }
 }
 
 /// Prints the report; exit code 1 when nothing can be traced here.

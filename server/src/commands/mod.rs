@@ -2,5 +2,6 @@
 
 pub(crate) mod doctor;
 pub(crate) mod manual;
+mod secrets;
 pub(crate) mod serve;
 pub(crate) mod trace;

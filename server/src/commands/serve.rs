@@ -1,16 +1,14 @@
 //! `synscope serve`: the dashboard and the HTTP API.
 
 use std::{
-    env, fs, io,
-    os::unix::fs::DirBuilderExt as _,
+    env, io,
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::Arc,
-    time::Duration,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
 };
 
 use tokio::{
-    net::TcpListener,
     signal::unix::{SignalKind, signal},
     task::JoinHandle,
     time::timeout,
@@ -18,68 +16,103 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing_subscriber::EnvFilter;
 
+use super::secrets;
 use crate::{
     Failure,
-    api::{self, App, Examined, Keys},
+    api::{self, App, Examined, Failures, Keys},
     cli::{HistoryArgs, ServeArgs, Switch},
     history::{History, Limits},
+    listen::Listener,
     otlp::{self, Exporting},
+    rate::Rate,
     terminal::has_colours,
-    token::{Token, random_hex},
+    token::{Tokens, random_hex},
     trace::Manager,
 };
 
 /// Open connections and WebSockets have so long to end after the signal.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(20);
 
-/// Serves until SIGINT or SIGTERM.
-pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
+/// What had to be done with all privileges and before there were threads.
+pub(crate) struct Ready {
+    args: ServeArgs,
+    data_dir: PathBuf,
+    tokens: Tokens,
+    listener: Listener,
+}
+
+/// Reads secrets and binds the socket.
+pub(crate) fn prepare(args: ServeArgs) -> Result<Ready, Failure> {
     log_to_stderr();
-    if !args.listen.ip().is_loopback() {
-        let problem = format!("{} is not a loopback address", args.listen);
-        let remedy = "listen on 127.0.0.1 and reach it through an SSH tunnel: the API shows what every process on \
-                      this host does, and speaks no TLS";
-        return Err(Failure::new(problem, remedy));
+    let (data_dir, asked) = data_dir(args.data_dir.as_deref());
+    let tokens = secrets::tokens(&args.access, &data_dir, asked)?;
+    let listener = Listener::bind(&args.listen)?;
+    Ok(Ready { args, data_dir, tokens, listener })
+}
+
+impl Ready {
+    /// Serves until SIGINT or SIGTERM.
+    pub(crate) async fn run(self) -> Result<ExitCode, Failure> {
+        let Self { args, data_dir, tokens, listener } = self;
+        let (interrupt, terminate) = signals()?;
+        let url = listener.url().map_err(|error| Failure::new(error.to_string(), "try another --listen"))?;
+        // Its thread must not have more privileges than the others.
+        let history = Arc::new(history(&data_dir, &args.history));
+        let (outlet, exporter) = args.otlp.as_deref().map(otlp::open).transpose()?.unzip();
+        let app = Arc::new(App {
+            manager: Manager::new(args.max_traces.into(), history, outlet),
+            tokens,
+            failures: Failures::default(),
+            starts: Mutex::new(Rate::per_minute(args.access.starts_per_minute, Instant::now())),
+            hosts: args.access.hosts,
+            epoch: random_hex(8)
+                .map_err(|error| Failure::new(error.to_string(), "the system gives no randomness"))?,
+            shutdown: CancellationToken::new(),
+            examined: Examined::default(),
+            keys: Keys::default(),
+            streams: TaskTracker::new(),
+        });
+        if let Some(error) = app.manager.kernel_error() {
+            tracing::warn!("nothing can be traced: {error}; remedy: {}", error.remedy());
+        }
+        let exporting = exporter.map(|exporter| {
+            exporter.start({
+                let app = Arc::clone(&app);
+                move || app.figures()
+            })
+        });
+        announce(&url, &app.tokens);
+        let server = tokio::spawn(listener.serve(api::router(&app), app.shutdown.clone()));
+        wait_for_either(interrupt, terminate).await;
+        shut_down(&app, server, exporting).await;
+        Ok(ExitCode::SUCCESS)
     }
-    let (data_dir, chosen) = data_dir(args.data_dir.as_deref());
-    let token = token(&data_dir, chosen)?;
-    let (interrupt, terminate) = signals()?;
-    let listener = listen(&args).await?;
-    let address =
-        listener.local_addr().map_err(|error| Failure::new(error.to_string(), "try another --listen"))?;
-    let history = Arc::new(history(&data_dir, &args.history));
-    let (outlet, exporter) = args.otlp.as_deref().map(otlp::open).transpose()?.unzip();
-    let app = Arc::new(App {
-        manager: Manager::new(args.max_traces.into(), history, outlet),
-        token,
-        address,
-        epoch: random_hex(8)
-            .map_err(|error| Failure::new(error.to_string(), "the system gives no randomness"))?,
-        shutdown: CancellationToken::new(),
-        examined: Examined::default(),
-        keys: Keys::default(),
-        streams: TaskTracker::new(),
-    });
-    if let Some(error) = app.manager.kernel_error() {
-        tracing::warn!("nothing can be traced: {error}; remedy: {}", error.remedy());
+}
+
+/// The one line on standard output. The journal is a log, and others read it: there the token is left out.
+fn announce(url: &str, tokens: &Tokens) {
+    if stdout_is_the_journal() {
+        println!("{url}");
+        tracing::info!("the token is not printed to the journal: see its file or SYNSCOPE_TOKEN");
+    } else {
+        println!("{url}#token={}", tokens.full.reveal());
     }
-    let exporting = exporter.map(|exporter| {
-        exporter.start({
-            let app = Arc::clone(&app);
-            move || app.figures()
-        })
-    });
-    println!("http://{address}/#token={}", app.token.reveal());
-    let stopping = app.shutdown.clone().cancelled_owned();
-    let server = axum::serve(listener, api::router(&app)).with_graceful_shutdown(stopping).into_future();
-    let server = tokio::spawn(server);
-    wait_for_either(interrupt, terminate).await;
-    shut_down(&app, server, exporting).await;
-    Ok(ExitCode::SUCCESS)
+}
+
+/// systemd gives device and inode of the socket that it connected to the journal.
+fn stdout_is_the_journal() -> bool {
+    let journal = env::var("JOURNAL_STREAM").unwrap_or_default();
+    let own = rustix::fs::fstat(io::stdout()).map(|stat| format!("{}:{}", stat.st_dev, stat.st_ino));
+    own.is_ok_and(|own| own == journal)
 }
 
 fn log_to_stderr() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    // Who changed what is logged, however quiet the rest is asked to be.
+    let filter = match "audit=info".parse() {
+        Ok(audit) => filter.add_directive(audit),
+        Err(_) => filter,
+    };
     let colours = has_colours(&io::stderr());
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(io::stderr).init();
 }
@@ -110,33 +143,6 @@ fn history(data_dir: &Path, args: &HistoryArgs) -> History {
     History::open(data_dir, limits)
 }
 
-/// The token of the environment, or the one in the data directory. One that cannot be kept is a failure where the
-/// directory was asked for.
-fn token(data_dir: &Path, chosen: bool) -> Result<Token, Failure> {
-    if let Ok(chosen) = env::var("SYNSCOPE_TOKEN") {
-        return Token::chosen(chosen).map_err(|problem| {
-            Failure::new(format!("SYNSCOPE_TOKEN: {problem}"), "choose another, or unset it")
-        });
-    }
-    let kept = fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(data_dir)
-        .and_then(|()| Token::kept_in(data_dir));
-    match kept {
-        Ok(token) => Ok(token),
-        Err(error) if !chosen => {
-            tracing::warn!("{}: {error}; the token is for this run only", data_dir.display());
-            Token::random().map_err(|error| Failure::new(error.to_string(), "the system gives no randomness"))
-        }
-        Err(error) => {
-            let problem = format!("data directory {}: {error}", data_dir.display());
-            let remedy = "choose a --data-dir that this user may write to, or set SYNSCOPE_TOKEN";
-            Err(Failure::new(problem, remedy))
-        }
-    }
-}
-
 type Signal = tokio::signal::unix::Signal;
 
 /// Set up before anything is announced, so that no signal finds nobody listening.
@@ -150,18 +156,6 @@ async fn wait_for_either(mut interrupt: Signal, mut terminate: Signal) {
         _ = interrupt.recv() => tracing::info!("SIGINT: shutting down"),
         _ = terminate.recv() => tracing::info!("SIGTERM: shutting down"),
     }
-}
-
-async fn listen(args: &ServeArgs) -> Result<TcpListener, Failure> {
-    TcpListener::bind(args.listen).await.map_err(|error| {
-        let remedy = match error.kind() {
-            io::ErrorKind::AddrInUse => {
-                "another process has this port: choose another with --listen 127.0.0.1:PORT"
-            }
-            _ => "choose another address with --listen",
-        };
-        Failure::new(format!("cannot listen on {}: {error}", args.listen), remedy)
-    })
 }
 
 /// Traces first: that ends the streams with their last events and a close. Then what is left of HTTP.

@@ -58,7 +58,7 @@ impl Api {
 
     /// `127.0.0.1:PORT`.
     pub fn authority(&self) -> &str {
-        self.origin.trim_start_matches("http://")
+        self.origin.split_once("://").map_or(&self.origin, |(_, authority)| authority)
     }
 
     /// The bearer token.

@@ -32,26 +32,34 @@ impl Server {
 
     /// As [`Server::start`], after `change` had its way with the command.
     pub fn start_with(binary: &Path, change: impl FnOnce(&mut Command)) -> Result<Self> {
+        Self::start_at("127.0.0.1:0", binary, change)
+    }
+
+    /// As [`Server::start_with`], listening elsewhere.
+    pub fn start_at(listen: &str, binary: &Path, change: impl FnOnce(&mut Command)) -> Result<Self> {
         let directory = scratch()?;
         let data = directory.path().join("data");
-        Self::start_for(directory, binary, &data, change)
+        Self::start_for(directory, listen, binary, &data, change)
     }
 
     /// As [`Server::start_with`], with a data directory that is there already, or outlives the server.
     pub fn start_in(data: &Path, binary: &Path, change: impl FnOnce(&mut Command)) -> Result<Self> {
-        Self::start_for(scratch()?, binary, data, change)
+        Self::start_for(scratch()?, "127.0.0.1:0", binary, data, change)
     }
 
     fn start_for(
         directory: TempDir,
+        listen: &str,
         binary: &Path,
         data: &Path,
         change: impl FnOnce(&mut Command),
     ) -> Result<Self> {
         let mut command = Command::new(binary);
         command
-            .args(["serve", "--listen", "127.0.0.1:0", "--history-keep-free-mib", "0", "--data-dir"])
+            .args(["serve", "--listen", listen, "--data-dir"])
             .arg(data)
+            // Neither a full disk nor many scenarios in a minute are what most of them are about.
+            .args(["--history-keep-free-mib", "0", "--starts-per-minute", "6000"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(File::create(log_path(&directory))?);
@@ -140,9 +148,12 @@ fn first_line(process: &mut Child) -> Result<String> {
 }
 
 fn parse_url(line: &str) -> Result<(&str, &str)> {
+    let known =
+        |origin: &str| ["http://", "https://", "unix:"].iter().any(|scheme| origin.starts_with(scheme));
     line.trim_end()
-        .split_once("/#token=")
-        .filter(|(origin, token)| origin.starts_with("http://") && !token.is_empty())
+        .split_once("#token=")
+        .map(|(origin, token)| (origin.trim_end_matches('/'), token))
+        .filter(|(origin, token)| known(origin) && !token.is_empty())
         .with_context(|| format!("not the URL of a server with its token: {line:?}"))
 }
 

@@ -3,6 +3,7 @@
 //! A scenario makes its connects in a network namespace of its own and asks its trace for that
 //! namespace alone, so that any number of them can run at once.
 
+mod attacks;
 mod before_syn;
 mod cli;
 mod contract;
@@ -22,7 +23,9 @@ mod paging;
 mod problems;
 mod refused;
 mod resuming;
+mod secrets;
 mod silent;
+mod sockets;
 mod stale;
 mod storms;
 mod streams;
@@ -95,6 +98,9 @@ pub fn all() -> Vec<Scenario> {
         streams::LIST,
         resuming::LIST,
         problems::LIST,
+        attacks::LIST,
+        secrets::LIST,
+        sockets::LIST,
         contract::LIST,
         cli::LIST,
     ]
