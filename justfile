@@ -23,6 +23,10 @@ setup:
 build:
     cargo build --release --locked
 
+# Build the release binary without shared libraries, for hosts with another C library and for containers
+build-static:
+    RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --target x86_64-unknown-linux-gnu
+
 # Formatting, clippy, dependency policy, types of the page's modules
 lint:
     cargo fmt --all --check
@@ -68,8 +72,8 @@ test-web: build
 test-vm *args:
     cargo run --release --locked -p vm-tests -- run {{ args }}
 
-# Make the Debian package and the binary's archive, and verify the crates as a registry would build them
-package: build
+# Make the Debian package and the static binary's archive, and verify the crates as a registry would build them
+package: build build-static
     scripts/package.sh
     cargo package --workspace --exclude bpf-lab --exclude bytecode-suite --exclude vm-tests --locked
 
