@@ -34,6 +34,10 @@ struct Traces {
     held: Vec<Arc<Trace>>,
     /// What those that were forgotten had added up to.
     gone: Totals,
+    /// Traces whose programs are being loaded. They count towards the limit, and nobody waits for them.
+    loading: usize,
+    /// No more may start.
+    closed: bool,
 }
 
 /// Why a trace was not created.
@@ -74,14 +78,14 @@ impl Manager {
             .into());
         }
         let kernel = self.kernel.as_ref().map_err(|error| CreateError::Kernel(Arc::clone(error)))?;
-        // Held while loading, so that the limit is never exceeded by two requests at once.
+        self.reserve()?;
+        let loaded = Tracer::start(kernel, &options);
         let mut traces = lock(&self.traces);
-        let running = traces.held.iter().filter(|trace| trace.is_running()).count();
-        if running >= self.max_running {
-            return Err(CreateError::TooMany(running));
+        traces.loading -= 1;
+        if traces.closed {
+            return Err(CreateError::ShuttingDown);
         }
-        let (probes, counters) =
-            Tracer::start(kernel, &options).map_err(|error| CreateError::Kernel(Arc::new(error)))?;
+        let (probes, counters) = loaded.map_err(|error| CreateError::Kernel(Arc::new(error)))?;
         let trace = Trace::new(random_hex(6)?, request, counters, self.history.record(), self.outlet.clone());
         self.history.follow(&trace);
         worker::start(&trace, probes, kernel.clone())?;
@@ -90,6 +94,17 @@ impl Manager {
         traces.forget_oldest_ended();
         tracing::info!(trace = trace.id, "started");
         Ok(trace)
+    }
+
+    /// Takes a place before the programs are loaded, so that two requests at once never exceed the limit.
+    fn reserve(&self) -> Result<(), CreateError> {
+        let mut traces = lock(&self.traces);
+        let running = traces.loading + traces.running();
+        if running >= self.max_running {
+            return Err(CreateError::TooMany(running));
+        }
+        traces.loading += 1;
+        Ok(())
     }
 
     /// How history is.
@@ -135,7 +150,7 @@ impl Manager {
     /// Traces that run, and those held that have ended.
     pub(crate) fn count(&self) -> (usize, usize) {
         let traces = lock(&self.traces);
-        let running = traces.held.iter().filter(|trace| trace.is_running()).count();
+        let running = traces.running();
         (running, traces.held.len() - running)
     }
 
@@ -147,9 +162,13 @@ impl Manager {
         totals
     }
 
-    /// Stops every trace, and writes history to its end.
+    /// Stops every trace, lets no more start, and writes history to its end.
     pub(crate) async fn stop_all(&self) {
-        let traces = lock(&self.traces).held.clone();
+        let traces = {
+            let mut traces = lock(&self.traces);
+            traces.closed = true;
+            traces.held.clone()
+        };
         for trace in &traces {
             trace.ask_to_stop(EndReason::Shutdown);
         }
@@ -161,6 +180,10 @@ impl Manager {
 }
 
 impl Traces {
+    fn running(&self) -> usize {
+        self.held.iter().filter(|trace| trace.is_running()).count()
+    }
+
     fn forget_oldest_ended(&mut self) {
         let ended: Vec<_> = self.held.iter().filter(|trace| !trace.is_running()).cloned().collect();
         let beyond = ended.len().saturating_sub(MAX_ENDED);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -19,6 +19,7 @@ super::scenarios!["lifecycle":
     terminated_server_says_goodbye_to_its_streams,
     trace_ends_by_itself_after_so_many_events,
     one_trace_too_many_is_refused_until_another_stops,
+    limit_of_traces_holds_for_those_that_start_at_once,
 ];
 
 /// The kernel frees programs and maps some time after the last descriptor is closed.
@@ -146,4 +147,21 @@ fn one_trace_too_many_is_refused_until_another_stops(lab: &Lab) -> Result<()> {
     server.api().post("/api/v1/traces", &json!({}))?.problem(409)?;
     first.stop()?;
     Trace::start(&server, &json!({})).map(drop)
+}
+
+/// Nobody waits for another's programs to be loaded, and yet all are counted.
+fn limit_of_traces_holds_for_those_that_start_at_once(lab: &Lab) -> Result<()> {
+    let server = Server::start_with(lab.binary(), |command| {
+        command.args(["--max-traces", "2"]);
+    })?;
+    let mut statuses = thread::scope(|scope| {
+        let start = || Ok::<_, anyhow::Error>(server.api().post("/api/v1/traces", &json!({}))?.status);
+        let starts: Vec<_> = (0..5).map(|_| scope.spawn(start)).collect();
+        let joined =
+            starts.into_iter().map(|start| start.join().map_err(|_| anyhow!("a thread panicked"))?);
+        joined.collect::<Result<Vec<_>>>()
+    })?;
+    statuses.sort_unstable();
+    ensure!(statuses == [201, 201, 409, 409, 409], "{statuses:?}");
+    Ok(())
 }
