@@ -68,7 +68,7 @@ test-otlp: build
 test-web: build
     npm --prefix web run --silent test:browser
 
-# Scenarios on kernels booted in QEMU: all of vm-tests/kernels.toml, or `--kernel SERIES`
+# Scenarios on kernels booted in QEMU: all of vm-tests/kernels.toml; `--kernel SERIES`, `--arch arm64`, `--help` for more
 test-vm *args:
     cargo run --release --locked -p vm-tests -- run {{ args }}
 
@@ -84,6 +84,19 @@ test-deploy:
 # Install the Debian package, trace through its service, remove it (root, where no Synscope is installed)
 test-deb:
     scripts/test-deb.sh
+
+# What CI runs of it: every amd64 kernel, and three of arm64
+test-kernels: test-vm (test-vm "--arch" "arm64" "--kernel" "6.1" "--kernel" "6.12" "--kernel" "7.3")
+
+# Resolve every series to its newest patch release and write vm-tests/kernels.lock
+kernels-update:
+    cargo run --release --locked -p vm-tests -- update
+
+# Run all kernels of both architectures and write docs/kernels.md
+kernels-docs:
+    cargo run --release --locked -p vm-tests -- run --arch amd64 --json target/vm/amd64.json
+    cargo run --release --locked -p vm-tests -- run --arch arm64 --json target/vm/arm64.json
+    cargo run --release --locked -p vm-tests -- document target/vm/amd64.json target/vm/arm64.json
 
 # Build the BPF object anew; sets up its own tools
 bytecode:

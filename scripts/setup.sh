@@ -6,6 +6,8 @@ cd "$(dirname "$0")/.."
 # nc and ip make the connects that fail; chromium shows the page; qemu boots the kernels; curl asks the server; systemd
 # brings systemd-analyze.
 packages=(chromium curl iproute2 netcat-openbsd qemu-system-x86 systemd)
+# Kernels of arm64: a Rust compiler that its standard library fits, and a C compiler, which also links.
+packages+=(qemu-system-arm rustc-web gcc-aarch64-linux-gnu libc6-dev-arm64-cross)
 command -v npm >/dev/null || packages+=(nodejs npm)
 # schemathesis lives in an environment of its own, below target/.
 python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)

@@ -1,23 +1,27 @@
 //! Runs the scenarios on kernels booted in QEMU.
 
 use std::env;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
-use vm_tests::scenarios;
-use vm_tests::vm::arch::{AMD64, Arch};
+use vm_tests::scenarios::{self, Place};
+use vm_tests::vm::apt::Gone;
+use vm_tests::vm::arch::{Arch, Choice};
+use vm_tests::vm::board::Board;
+use vm_tests::vm::kernels;
 use vm_tests::vm::lock::Lock;
 use vm_tests::vm::matrix::{self, Setup};
 use vm_tests::vm::package::{Image, Store};
-use vm_tests::vm::protocol::ONLY;
+use vm_tests::vm::programs::{self, Programs};
+use vm_tests::vm::protocol::{INJECT, Injection, ONLY};
 use vm_tests::vm::qemu::{self, Accelerator, Boot};
-use vm_tests::vm::report::{self, Totals};
-use vm_tests::vm::{kernels, programs};
+use vm_tests::vm::report::{self, Absent, Summary, Totals};
 
 /// Runs Synscope's scenarios on kernels booted in QEMU.
 #[derive(Parser)]
@@ -37,19 +41,34 @@ enum Command {
         #[arg(long = "kernel", value_name = "SERIES")]
         kernels: Vec<String>,
     },
+    /// Write docs/kernels.md from the JSON reports of runs.
+    Document {
+        /// A report that `run --json` wrote; one for each architecture.
+        #[arg(value_name = "FILE", required = true)]
+        reports: Vec<PathBuf>,
+    },
 }
 
 #[derive(clap::Args)]
 struct Run {
+    /// What to boot.
+    #[arg(long, value_enum, default_value_t = Choice::native())]
+    arch: Choice,
     /// Only this series; may be repeated. Default: all of kernels.toml.
     #[arg(long = "kernel", value_name = "SERIES")]
     kernels: Vec<String>,
     /// Boot this image in place of Debian's kernels.
     #[arg(long, value_name = "FILE", conflicts_with = "kernels")]
     kernel_image: Option<PathBuf>,
+    /// Its modules: a directory like /lib/modules/VERSION.
+    #[arg(long, value_name = "DIRECTORY", requires = "kernel_image")]
+    modules: Option<PathBuf>,
     /// Only scenarios whose name contains this; may be repeated.
     #[arg(long = "scenario", value_name = "PART")]
     scenarios: Vec<String>,
+    /// Only the scenarios whose names, or parts of them, are in this file, one a line; `#` starts a comment.
+    #[arg(long, value_name = "FILE")]
+    scenario_list: Option<PathBuf>,
     /// List kernels and scenarios, and do nothing.
     #[arg(long)]
     list: bool,
@@ -62,12 +81,18 @@ struct Run {
     /// How long one machine may take.
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     timeout: u64,
+    /// Have every guest fail in this way, to see that it is noticed.
+    #[arg(long, value_enum, value_name = "KIND")]
+    inject_failure: Option<Injection>,
     /// Write a JUnit report.
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
     /// Write a JSON report.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write a Markdown report. On GitHub Actions the job's summary gets it in any case.
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -81,18 +106,22 @@ enum Accel {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(run) if run.list => list(&run),
-        Command::Run(run) => run.go(&AMD64),
-        Command::Update { kernels } => update(&kernels, &AMD64),
+        Command::Run(run) => run.go(run.arch.arch()),
+        Command::Update { kernels } => update(&kernels),
+        Command::Document { reports } => document(&reports),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("vm-tests: {error:#}");
-            ExitCode::FAILURE
+            NOTHING_TESTED.into()
         }
     }
 }
+
+/// The exit code when no verdict was reached: no kernel, no QEMU, wrong usage.
+const NOTHING_TESTED: u8 = 2;
 
 /// This program stands in TARGET/PROFILE, and everything it keeps goes below TARGET.
 fn target_dir() -> Result<PathBuf> {
@@ -103,104 +132,169 @@ fn target_dir() -> Result<PathBuf> {
 fn list(run: &Run) -> Result<bool> {
     let lock = Lock::load(&Lock::path())?;
     for kernel in kernels::select(&run.kernels)? {
-        let locked = lock.find(&kernel.series, AMD64.debian);
+        let locked = lock.find(&kernel.series, run.arch.arch().debian);
         let version = locked.map_or("not locked", |locked| &locked.version);
         println!("kernel {} ({}): {version}", kernel.series, kernel.suite);
     }
     for scenario in scenarios::matching(&run.scenarios) {
-        let place = if scenario.heavy { " (on the host only)" } else { "" };
+        let place = match scenario.place {
+            Place::Anywhere => "",
+            Place::Host => " (on the host only)",
+            Place::Guest => " (in virtual machines only)",
+        };
         println!("scenario {}{place}", scenario.name);
     }
     Ok(true)
 }
 
-fn update(series: &[String], arch: &Arch) -> Result<bool> {
+fn update(series: &[String]) -> Result<bool> {
     let path = Lock::path();
     let mut lock = Lock::load(&path)?;
-    let mut store = Store::new(&target_dir()?.join("vm"), arch);
-    for kernel in kernels::select(series)? {
-        let newest = store.newest(&kernel)?;
-        println!("{}: {} {}", newest.series, newest.package, newest.version);
-        lock.set(newest);
+    for arch in Choice::value_variants().iter().map(|choice| choice.arch()) {
+        let mut store = Store::new(&target_dir()?.join("vm"), arch);
+        for kernel in kernels::select(series)? {
+            let newest = store.newest(&kernel)?;
+            println!("{} on {}: {}", newest.series, newest.arch, newest.version);
+            lock.set(newest);
+        }
     }
     lock.save(&path)?;
     Ok(true)
 }
 
+fn document(reports: &[PathBuf]) -> Result<bool> {
+    let read = |path: &PathBuf| -> Result<Summary> {
+        let text = fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
+        serde_json::from_str(&text).with_context(|| format!("{} is no report", path.display()))
+    };
+    let summaries = reports.iter().map(read).collect::<Result<Vec<_>>>()?;
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/kernels.md");
+    fs::write(&path, report::document(&summaries)).with_context(|| format!("{}", path.display()))?;
+    Ok(true)
+}
+
 impl Run {
     fn go(&self, arch: &'static Arch) -> Result<bool> {
-        if scenarios::matching(&self.scenarios).is_empty() {
-            bail!("no scenario's name contains {}", self.scenarios.join(" or "));
-        }
+        let wanted = self.wanted()?;
         let target_dir = target_dir()?;
         let work = target_dir.join("vm");
         let logs = work.join("logs");
         fs::create_dir_all(&logs)?;
         let mut notices = Vec::new();
-        let images = self.images(&work, arch, &mut notices)?;
-        let initramfs = work.join(format!("initramfs-{}", arch.debian));
-        programs::write_initramfs(&programs::build(arch, &target_dir)?, &initramfs)?;
-        let mut words = String::new();
-        if !self.scenarios.is_empty() {
-            words = format!("{ONLY}{}", self.scenarios.join(","));
-        }
+        let (images, absent) = self.images(&work, arch, &mut notices)?;
+        let programs = programs::build(arch, &target_dir)?;
         let setup = Setup {
             arch,
-            initramfs: &initramfs,
+            programs: &programs,
             logs: &logs,
-            accelerator: self.accelerator(arch, &images, &initramfs, &logs),
-            words: &words,
+            accelerator: self.accelerator(arch, &programs, &images, &logs)?,
+            words: &self.words(&wanted),
             limit: Duration::from_secs(self.timeout),
             jobs: self.jobs.unwrap_or_else(default_jobs).max(1),
         };
         eprintln!("{} kernels, {} at once, {}", images.len(), setup.jobs, setup.accelerator);
-        let reports = matrix::run(&setup, &images)?;
-        print!("{}", report::table(&reports));
+        let begun = Instant::now();
+        let board = Board::new(images.iter().map(|image| image.series.clone()));
+        let mut summary = Summary::new(arch, setup.accelerator, &matrix::run(&setup, &images, &board)?);
+        summary.absent = absent;
+        print!("{}", report::text(&summary));
         for notice in notices {
             println!("{notice}");
         }
-        self.write_reports(&reports)?;
-        let totals = Totals::of(&reports);
-        println!("{} passed, {} failed, {} skipped", totals.passed, totals.failed, totals.skipped);
-        Ok(totals.failed == 0)
+        self.write_reports(&summary)?;
+        let Totals { passed, failed, skipped } = summary.totals();
+        let took = begun.elapsed().as_secs_f64();
+        println!("{}: {passed} passed, {failed} failed, {skipped} skipped in {took:.0} s", arch.debian);
+        Ok(failed == 0)
     }
 
-    fn images(&self, work: &Path, arch: &Arch, notices: &mut Vec<String>) -> Result<Vec<Image>> {
+    /// Parts of names of the scenarios that are to run; none means all.
+    fn wanted(&self) -> Result<Vec<String>> {
+        let mut wanted = self.scenarios.clone();
+        if let Some(path) = &self.scenario_list {
+            let text = fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
+            let names = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
+            wanted.extend(names.filter(|name| !name.is_empty()).map(str::to_owned));
+            if wanted.is_empty() {
+                bail!("{} names no scenario", path.display());
+            }
+        }
+        for part in &wanted {
+            if scenarios::matching(std::slice::from_ref(part)).is_empty() {
+                bail!("no scenario's name contains {part}");
+            }
+        }
+        Ok(wanted)
+    }
+
+    /// More words for the kernels' command lines.
+    fn words(&self, wanted: &[String]) -> String {
+        let only = (!wanted.is_empty()).then(|| format!("{ONLY}{}", wanted.join(",")));
+        let inject = self.inject_failure.map(|injection| format!("{INJECT}{}", injection.name()));
+        only.into_iter().chain(inject).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Kernels to boot, and those that the mirror has lost: they are no failure, unless they were asked for by name.
+    fn images(
+        &self,
+        work: &Path,
+        arch: &Arch,
+        notices: &mut Vec<String>,
+    ) -> Result<(Vec<Image>, Vec<Absent>)> {
         if let Some(path) = &self.kernel_image {
             let path = path.canonicalize().with_context(|| format!("{}", path.display()))?;
             let series = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            return Ok(vec![Image { series, version: String::new(), path }]);
+            let image = Image { series, version: String::new(), path, modules: self.modules.clone() };
+            return Ok((vec![image], Vec::new()));
         }
         let lock = Lock::load(&Lock::path())?;
         let mut store = Store::new(work, arch);
-        let selected = kernels::select(&self.kernels)?;
-        selected.iter().map(|kernel| store.image(kernel, &lock, notices)).collect()
+        let (mut images, mut absent) = (Vec::new(), Vec::new());
+        for kernel in kernels::select(&self.kernels)? {
+            match store.image(&kernel, &lock, notices) {
+                Ok(image) => images.push(image),
+                Err(error) if error.is::<Gone>() && self.kernels.is_empty() => {
+                    absent.push(Absent { series: kernel.series, reason: error.to_string() });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((images, absent))
     }
 
     fn accelerator(
         &self,
         arch: &'static Arch,
+        programs: &Programs,
         images: &[Image],
-        initramfs: &Path,
         logs: &Path,
-    ) -> Accelerator {
-        match (self.accel, images.first()) {
-            (Accel::Kvm, _) => Accelerator::Kvm,
-            (Accel::Auto, Some(image)) => {
-                let console = logs.join("kvm-probe.console");
-                qemu::probe(&Boot { arch, kernel: &image.path, initramfs, console: &console, words: "" })
-            }
-            (Accel::Auto | Accel::Tcg, _) => Accelerator::Tcg,
+    ) -> Result<Accelerator> {
+        let image = images.first().context("no kernel")?;
+        match self.accel {
+            Accel::Kvm => return Ok(Accelerator::Kvm),
+            Accel::Auto if arch.is_native() => {}
+            Accel::Auto | Accel::Tcg => return Ok(Accelerator::Tcg),
         }
+        let (console, initramfs) = (logs.join("kvm-probe.console"), logs.join("kvm-probe.initramfs"));
+        matrix::prepare(programs, image, &initramfs)?;
+        let boot = Boot { arch, kernel: &image.path, initramfs: &initramfs, console: &console, words: "" };
+        Ok(qemu::probe(&boot))
     }
 
-    fn write_reports(&self, reports: &[vm_tests::vm::machine::Report]) -> Result<()> {
-        if let Some(path) = &self.junit {
-            fs::write(path, report::junit(reports)).with_context(|| format!("{}", path.display()))?;
+    fn write_reports(&self, summary: &Summary) -> Result<()> {
+        let write = |path: &Option<PathBuf>, text: String| match path {
+            Some(path) => fs::write(path, text).with_context(|| format!("{}", path.display())),
+            None => Ok(()),
+        };
+        write(&self.junit, report::junit(summary))?;
+        write(&self.json, serde_json::to_string_pretty(summary)? + "\n")?;
+        write(&self.markdown, report::markdown(summary))?;
+        if env::var_os("GITHUB_ACTIONS").is_some() {
+            print!("{}", report::annotations(summary));
         }
-        if let Some(path) = &self.json {
-            let text = format!("{:#}\n", report::json(reports));
-            fs::write(path, text).with_context(|| format!("{}", path.display()))?;
+        if let Some(path) = env::var_os("GITHUB_STEP_SUMMARY") {
+            let mut file = File::options().append(true).create(true).open(path)?;
+            file.write_all(report::markdown(summary).as_bytes())?;
         }
         Ok(())
     }

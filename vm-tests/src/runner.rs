@@ -122,7 +122,7 @@ mod tests {
     fn scenario(name: &'static str, run: fn(&Lab) -> Result<()>) -> Scenario {
         // Long enough for a panic to print where it came from.
         let limit = Duration::from_millis(if name == "hangs" { 200 } else { 20_000 });
-        Scenario { name, needs: &[], limit, heavy: false, run }
+        Scenario { name, needs: &[], limit, place: crate::scenarios::Place::Anywhere, run }
     }
 
     #[test]

@@ -13,9 +13,13 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use bytecode_suite::in_kernel;
+use bytecode_suite::live::Bench;
 use rustix::io::Errno;
+use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change};
 use rustix::process::{Resource, Rlimit, Signal, getpid, getrlimit, kill_process, setrlimit};
+use rustix::thread::{UnshareFlags, unshare_unsafe};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{Connect, Netns, storm};
@@ -89,8 +93,8 @@ impl Actor {
     fn spawn_with(netns: &Netns, part: &[&str], change: impl FnOnce(&mut Command) + Send) -> Result<Self> {
         // A child starts in the namespace of the thread that forks it.
         netns.run("spawn", || {
-            let mut command = Command::new("/proc/self/exe");
-            command.arg(FLAG).args(part).stdin(Stdio::null());
+            let mut command = self::part(part)?;
+            command.stdin(Stdio::null());
             change(&mut command);
             Ok(Self(command.spawn().context("starting an actor")?))
         })
@@ -117,6 +121,14 @@ impl Drop for Actor {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// A command that starts this program to play a part.
+pub fn part(part: &[&str]) -> Result<Command> {
+    // Not by way of /proc/self: it may become another program, which reads its own name there.
+    let mut command = Command::new(env::current_exe()?);
+    command.arg(FLAG).args(part);
+    Ok(command)
 }
 
 /// Plays the part and ends the process, when this program was started as an actor.
@@ -177,6 +189,11 @@ fn play(part: &[String]) -> Result<()> {
             spin(Duration::from_mins(1));
             Ok(())
         }
+        ["bytecode", what] => bytecode(what),
+        ["seeing", btf, program, ref arguments @ ..] => {
+            replace_btf(btf)?;
+            Err(Command::new(program).args(arguments).exec()).context("becoming another program")
+        }
         _ => bail!("no such part"),
     }
 }
@@ -195,6 +212,26 @@ fn crowd(peer: SocketAddr, count: u64) -> Result<Vec<Socket>> {
             }
         })
         .collect()
+}
+
+fn bytecode(what: &str) -> Result<()> {
+    let said = Bench::new().and_then(|mut bench| match what {
+        "cases" => in_kernel::every_case(&mut bench).map(|summary| println!("{summary}")),
+        "offsets" => in_kernel::wrong_offsets(&mut bench),
+        _ => Err("no such part".into()),
+    });
+    said.map_err(|wrong| anyhow!("{wrong}"))
+}
+
+/// Shows another file in place of the kernel's BTF, or none, to this process and what becomes of it.
+fn replace_btf(file: &str) -> Result<()> {
+    // SAFETY: CLONE_NEWNS concerns this process's view of mounts, and it has a single thread.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNS) }.context("unshare(CLONE_NEWNS)")?;
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
+    match file {
+        "" => Ok(mount("none", "/sys/kernel/btf", "tmpfs", MountFlags::RDONLY, None)?),
+        file => Ok(mount_bind(file, "/sys/kernel/btf/vmlinux")?),
+    }
 }
 
 /// Burns a core, for a bounded time in case that nobody ends this process.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-const RUN_LIMIT: Duration = Duration::from_secs(20);
+const RUN_LIMIT: Duration = Duration::from_secs(45);
 
 /// A finished run.
 #[derive(Debug)]
@@ -30,12 +30,17 @@ impl Run {
     }
 
     /// Runs a command; one that does not end in time, or panics, is an error.
-    pub fn of_command(mut command: Command) -> Result<Self> {
+    pub fn of_command(command: Command) -> Result<Self> {
+        Self::within(RUN_LIMIT, command)
+    }
+
+    /// As [`Run::of_command`], for what takes its time.
+    pub fn within(limit: Duration, mut command: Command) -> Result<Self> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("starting {command:?}"))?;
         let stdout = read_aside(child.stdout.take())?;
         let stderr = read_aside(child.stderr.take())?;
-        let code = wait(&mut child).with_context(|| format!("{command:?}"));
+        let code = wait(&mut child, limit).with_context(|| format!("{command:?}"));
         let run = Self {
             stdout: stdout.join().unwrap_or_default(),
             stderr: stderr.join().unwrap_or_default(),
@@ -65,8 +70,8 @@ fn read_aside<R: Read + Send + 'static>(pipe: Option<R>) -> Result<thread::JoinH
     }))
 }
 
-fn wait(child: &mut Child) -> Result<Option<i32>> {
-    let deadline = Instant::now() + RUN_LIMIT;
+fn wait(child: &mut Child, limit: Duration) -> Result<Option<i32>> {
+    let deadline = Instant::now() + limit;
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(status.code());
@@ -74,7 +79,7 @@ fn wait(child: &mut Child) -> Result<Option<i32>> {
         if Instant::now() > deadline {
             child.kill()?;
             child.wait()?;
-            bail!("still running after {RUN_LIMIT:?}");
+            bail!("still running after {limit:?}");
         }
         thread::sleep(Duration::from_millis(10));
     }

@@ -37,6 +37,38 @@ pub fn programs_of(pid: u32) -> Result<BTreeSet<u32>> {
     ids_of(pid, "prog_id:")
 }
 
+/// A program as the kernel describes it.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// Its name, up to 15 bytes.
+    pub name: String,
+    /// Bytes of its instructions, as the verifier left them.
+    pub bytes: u32,
+    /// Bytes of machine code, 0 when it is interpreted.
+    pub jited: u32,
+    /// Instructions that the verifier walked through; kernels tell since 5.16.
+    pub verified: Option<u32>,
+}
+
+/// Describes the programs of these ids.
+pub fn described(ids: &BTreeSet<u32>) -> Result<Vec<Program>> {
+    let mut programs = Vec::new();
+    for info in aya::programs::loaded_programs() {
+        let info = match info {
+            Ok(info) if ids.contains(&info.id()) => info,
+            // Others come and go meanwhile.
+            _ => continue,
+        };
+        programs.push(Program {
+            name: info.name_as_str().context("a program without a name")?.to_owned(),
+            bytes: info.size_translated().unwrap_or(0),
+            jited: info.size_jitted(),
+            verified: info.verified_instruction_count().filter(|&count| count > 0),
+        });
+    }
+    Ok(programs)
+}
+
 /// Ids of every BPF map in the kernel.
 pub fn loaded_maps() -> Result<BTreeSet<u32>> {
     let ids = aya::maps::loaded_maps().map(|map| Ok(map?.id()));

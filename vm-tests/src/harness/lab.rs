@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::{Server, Trace};
+use crate::vm::protocol::Fact;
 
 /// More than run at once, whatever the number of workers.
 const SHARED_TRACES: &str = "64";
@@ -16,12 +17,13 @@ const SHARED_TRACES: &str = "64";
 pub struct Lab {
     binary: PathBuf,
     shared: Mutex<Option<Arc<Server>>>,
+    facts: Mutex<Vec<Fact>>,
 }
 
 impl Lab {
     /// A lab for this binary; nothing runs yet.
     pub fn new(binary: PathBuf) -> Self {
-        Self { binary, shared: Mutex::new(None) }
+        Self { binary, shared: Mutex::default(), facts: Mutex::default() }
     }
 
     /// `SYNSCOPE_BIN`, or the newest build in the target directory that this program stands in.
@@ -64,6 +66,16 @@ impl Lab {
     /// A trace in the shared server.
     pub fn trace(&self, request: &Value) -> Result<Trace> {
         Trace::start(&*self.server()?, request)
+    }
+
+    /// Notes something about this kernel, for reports.
+    pub fn note(&self, fact: Fact) {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner).push(fact);
+    }
+
+    /// What was noted.
+    pub fn facts(&self) -> Vec<Fact> {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Ends the shared server and returns its log; scenarios that hold it may keep it alive.

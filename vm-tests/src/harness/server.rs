@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use super::Api;
 
-const START_LIMIT: Duration = Duration::from_secs(20);
+const START_LIMIT: Duration = Duration::from_secs(45);
 
 /// The process, its data directory and a client for it. Dropping it kills the process.
 pub struct Server {
@@ -39,22 +39,28 @@ impl Server {
     pub fn start_at(listen: &str, binary: &Path, change: impl FnOnce(&mut Command)) -> Result<Self> {
         let directory = scratch()?;
         let data = directory.path().join("data");
-        Self::start_for(directory, listen, binary, &data, change)
+        Self::start_for(directory, listen, Command::new(binary), &data, change)
     }
 
     /// As [`Server::start_with`], with a data directory that is there already, or outlives the server.
     pub fn start_in(data: &Path, binary: &Path, change: impl FnOnce(&mut Command)) -> Result<Self> {
-        Self::start_for(scratch()?, "127.0.0.1:0", binary, data, change)
+        Self::start_for(scratch()?, "127.0.0.1:0", Command::new(binary), data, change)
+    }
+
+    /// As [`Server::start`], by a command that becomes the server.
+    pub fn start_as(command: Command) -> Result<Self> {
+        let directory = scratch()?;
+        let data = directory.path().join("data");
+        Self::start_for(directory, "127.0.0.1:0", command, &data, |_| {})
     }
 
     fn start_for(
         directory: TempDir,
         listen: &str,
-        binary: &Path,
+        mut command: Command,
         data: &Path,
         change: impl FnOnce(&mut Command),
     ) -> Result<Self> {
-        let mut command = Command::new(binary);
         command
             .args(["serve", "--listen", listen, "--data-dir"])
             .arg(data)
@@ -64,7 +70,7 @@ impl Server {
             .stdout(Stdio::piped())
             .stderr(File::create(log_path(&directory))?);
         change(&mut command);
-        let mut process = command.spawn().with_context(|| format!("starting {}", binary.display()))?;
+        let mut process = command.spawn().with_context(|| format!("starting {command:?}"))?;
         match first_line(&mut process) {
             Ok(line) => {
                 let (origin, token) = parse_url(&line)?;

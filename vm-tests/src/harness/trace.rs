@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{Api, Frame, Json, Server, Stream};
 
 /// How long a scenario waits for one event. The slowest is a kernel's timeout of some seconds.
-const EVENT_LIMIT: Duration = Duration::from_secs(20);
+const EVENT_LIMIT: Duration = Duration::from_secs(45);
 
 /// A trace with an open WebSocket. Dropping it deletes the trace, unless it was left.
 pub struct Trace {

@@ -1,13 +1,11 @@
 //! Routes and interfaces beyond what every namespace has.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use nix::net::if_::if_nametoindex;
 use rtnetlink::packet_route::route::RouteType;
 use rtnetlink::{LinkUnspec, LinkVeth, RouteMessageBuilder};
-use rustix::io::Errno;
 
 use super::Netns;
 use super::netns::ask;
@@ -43,25 +41,4 @@ impl Netns {
         })
         .context("a veth pair")
     }
-
-    /// Lets MPTCP connections of the namespace take a second path, from [`SECOND_PATH`].
-    pub fn second_path(&self) -> Result<()> {
-        self.run("mptcp", || {
-            let endpoint = ["mptcp", "endpoint", "add", SECOND_PATH, "dev", "lo", "subflow"];
-            let output = Command::new("ip").args(endpoint).stdin(Stdio::null()).output()?;
-            let complaint = String::from_utf8_lossy(&output.stderr);
-            ensure!(output.status.success(), "ip {endpoint:?}: {complaint}");
-            Ok(())
-        })
-    }
-}
-
-/// An address of every namespace beside 127.0.0.1.
-pub const SECOND_PATH: &str = "10.99.0.1";
-
-/// Whether MPTCP's path manager is there, and `ip` to speak with it.
-pub fn has_path_manager() -> Result<(), Errno> {
-    let asked = Command::new("ip").args(["mptcp", "limits", "show"]).stdin(Stdio::null()).output();
-    let output = asked.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::NOENT))?;
-    if output.status.success() { Ok(()) } else { Err(Errno::OPNOTSUPP) }
 }

@@ -30,6 +30,12 @@ pub(super) fn tuple(event: &Json, tried: &Try, peer: &str) -> Result<()> {
     Ok(())
 }
 
+/// Requires the event to tell of at least so many milliseconds, and of no more than the connect took as a whole.
+pub(super) fn lasted(event: &Json, at_least: f64, tried: &Try) -> Result<()> {
+    let took = tried.took.as_secs_f64() * 1e3;
+    event.within("/tcp/connect/duration_ms", at_least..=took + 1.0).map(drop)
+}
+
 /// Requires a failed attempt of this cause; without an error there is neither a type nor a number.
 pub(super) fn failure(event: &Json, cause: &str, error: Option<(&str, i32)>) -> Result<()> {
     event.is("/event", "connect.failed")?.is("/tcp/connect/cause", cause)?;

@@ -8,12 +8,14 @@ use rustix::io::Errno;
 use serde_json::{Value, json};
 
 use super::expect::{counted_retransmits, failure, only, owned, refuse, tuple};
-use crate::harness::{Connect, Ended, Json, Lab, Netns, Trace, listen_deaf, listen_with_backlog};
+use crate::harness::{
+    Connect, Ended, Fate, Json, Lab, Netns, Trace, Which, listen_deaf, listen_with_backlog,
+};
 
 super::scenarios!["local":
-    firewall_that_drops (needs NFT, DROP_REASONS),
-    firewall_that_rejects_with_a_reset (needs NFT),
-    firewall_that_rejects_with_icmp (needs NFT),
+    firewall_that_drops (needs NF_TABLES, DROP_REASONS),
+    firewall_that_rejects_with_a_reset (needs NF_TABLES),
+    firewall_that_rejects_with_icmp (needs NF_TABLES),
     neighbour_that_does_not_resolve (needs VETH, DROP_REASONS),
     drop_that_has_a_reason (needs DROP_REASONS),
     listener_whose_queue_is_full,
@@ -23,9 +25,6 @@ super::scenarios!["local":
 fn only_with_drops(netns: &Netns) -> Value {
     json!({"filter": {"netns": netns.inode()}, "drops": true, "stacks": false})
 }
-
-const OUTPUT: &str =
-    "add table ip t; add chain ip t out { type filter hook output priority 0; }; add rule ip t out";
 
 /// Takes drops apart from what else is told, up to the end of the attempt.
 fn drops_and_end(trace: &mut Trace) -> Result<(Vec<Json>, Vec<Json>, Json)> {
@@ -43,7 +42,7 @@ fn drops_and_end(trace: &mut Trace) -> Result<(Vec<Json>, Vec<Json>, Json)> {
 /// Since 6.17 the kernel tells that the retransmit did not leave the host either; before, it tells nothing.
 fn firewall_that_drops(lab: &Lab) -> Result<()> {
     let netns = Netns::new()?;
-    netns.firewall(&format!("{OUTPUT} ip daddr 203.0.113.7 drop"))?;
+    netns.firewall(&[(&[Which::To([203, 0, 113, 7].into())], Fate::Dropped)])?;
     let mut trace = lab.trace(&only_with_drops(&netns))?;
     let connect = Connect::to_address("203.0.113.7:22")?.giving_up_after(Duration::from_millis(1500));
     let tried = netns.run("dropped", || connect.run())?;
@@ -64,7 +63,7 @@ fn firewall_that_drops(lab: &Lab) -> Result<()> {
 /// Nothing tells it from a reset that the peer sent.
 fn firewall_that_rejects_with_a_reset(lab: &Lab) -> Result<()> {
     let netns = Netns::new()?;
-    netns.firewall(&format!("{OUTPUT} ip daddr 127.0.0.9 reject with tcp reset"))?;
+    netns.firewall(&[(&[Which::To([127, 0, 0, 9].into())], Fate::RejectedByReset)])?;
     let mut trace = lab.trace(&only(&netns))?;
     let tried = refuse(&netns, "rejected", "127.0.0.9:22")?;
     let end = trace.expect("connect.failed")?;
@@ -77,7 +76,7 @@ fn firewall_that_rejects_with_a_reset(lab: &Lab) -> Result<()> {
 /// SO_ERROR.
 fn firewall_that_rejects_with_icmp(lab: &Lab) -> Result<()> {
     let netns = Netns::new()?;
-    netns.firewall(&format!("{OUTPUT} ip daddr 127.0.0.9 reject with icmp type host-unreachable"))?;
+    netns.firewall(&[(&[Which::To([127, 0, 0, 9].into())], Fate::RejectedByIcmp)])?;
     let mut trace = lab.trace(&only(&netns))?;
     let connect = Connect::to_address("127.0.0.9:22")?.giving_up_after(Duration::from_millis(500));
     let tried = netns.run("rejected", || connect.run())?;

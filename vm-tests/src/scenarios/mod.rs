@@ -5,6 +5,8 @@
 
 mod attacks;
 mod before_syn;
+mod blind;
+mod bytecode;
 mod cli;
 mod contract;
 mod crowd;
@@ -14,6 +16,7 @@ mod gave_up;
 mod healthy;
 mod history;
 mod icmp;
+mod jit;
 mod language;
 mod lifecycle;
 mod local;
@@ -31,6 +34,7 @@ mod storms;
 mod streams;
 mod terminal;
 mod unusual;
+mod verified;
 
 use std::time::Duration;
 
@@ -41,8 +45,23 @@ use crate::harness::{Lab, Need};
 /// Longer than the slowest scenario takes in an emulated machine with every core busy.
 const DEFAULT_LIMIT: Duration = Duration::from_mins(1);
 
-/// Marks a scenario as heavy.
-const HEAVY: bool = true;
+/// It would take an emulated machine minutes.
+const HEAVY: Place = Place::Host;
+/// It uses the tools of a whole distribution.
+const TOOLS: Place = Place::Host;
+/// It changes what all of the kernel uses, or the host has a test of its own for it.
+const GUEST: Place = Place::Guest;
+
+/// Where a scenario runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// On this machine and in virtual ones.
+    Anywhere,
+    /// On this machine only.
+    Host,
+    /// In virtual machines only.
+    Guest,
+}
 
 /// One scenario.
 #[derive(Clone, Copy)]
@@ -53,21 +72,27 @@ pub struct Scenario {
     pub needs: &'static [Need],
     /// After which time it counts as hung.
     pub limit: Duration,
-    /// Whether it would take an emulated machine minutes. Such a one runs on the host only.
-    pub heavy: bool,
+    /// Where it runs.
+    pub place: Place,
     /// Reproduces the failure and checks what was told.
     pub run: fn(&Lab) -> Result<()>,
 }
 
-/// Makes a module's list: `scenarios!["silent": first, second (needs IPV6), third [HEAVY]]`.
+/// What a scenario is unless it says otherwise.
+const ORDINARY: Scenario =
+    Scenario { name: "", needs: &[], limit: DEFAULT_LIMIT, place: Place::Anywhere, run: |_| Ok(()) };
+
+/// Makes a module's list: `scenarios!["silent": first, second (needs IPV6), third [HEAVY], fourth within LIMIT]`.
 macro_rules! scenarios {
-    ($subject:literal: $($run:ident $((needs $($need:ident),+))? $([$heavy:ident])?),+ $(,)?) => {
+    ($subject:literal: $($run:ident $((needs $($need:ident),+))? $([$place:ident])? $(within $limit:ident)?),+ $(,)?) => {
+        #[allow(clippy::needless_update, reason = "some say everything, and most do not")]
         pub(super) const LIST: &[super::Scenario] = &[$(super::Scenario {
             name: concat!($subject, "::", stringify!($run)),
             needs: &[$($(crate::harness::needs::$need),+)?],
-            limit: super::DEFAULT_LIMIT,
-            heavy: false $(| super::$heavy)?,
+            $(place: super::$place,)?
+            $(limit: $limit,)?
             run: $run,
+            ..super::ORDINARY
         }),+];
     };
 }
@@ -76,6 +101,7 @@ use scenarios;
 /// Every scenario, in the order of reports. The slow ones stand first, so that the others run beside them.
 pub fn all() -> Vec<Scenario> {
     [
+        bytecode::LIST,
         silent::LIST,
         storms::LIST,
         oracle::LIST,
@@ -103,6 +129,9 @@ pub fn all() -> Vec<Scenario> {
         sockets::LIST,
         contract::LIST,
         cli::LIST,
+        blind::LIST,
+        jit::LIST,
+        verified::LIST,
     ]
     .concat()
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use rustix::io::Errno;
 
-use super::expect::{counted_retransmits, failure, only, owned, tuple};
+use super::expect::{counted_retransmits, failure, lasted, only, owned, tuple};
 use crate::harness::{Connect, Ended, Json, Lab, Netns, OWN_V6, listen_deaf};
 
 super::scenarios!["silent":
@@ -74,8 +74,7 @@ fn until_the_kernel_gives_up(lab: &Lab, netns: &Netns, peer: &str) -> Result<()>
     ensure!((1..=6).contains(&retransmits.len()), "retransmits: {retransmits:?}");
     counted_retransmits(&retransmits, &end)?;
     failure(&end, "timeout", Some(("ETIMEDOUT", 110)))?;
-    let took = tried.took.as_secs_f64() * 1e3;
-    end.within("/tcp/connect/duration_ms", 2900.0..=took + 1.0)?;
+    lasted(&end, 2900.0, &tried)?;
     for event in retransmits.iter().chain([&end]) {
         tuple(event, &tried, peer)?;
         owned(event, &tried, "silent-timeout", netns)?;

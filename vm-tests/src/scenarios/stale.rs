@@ -1,7 +1,7 @@
 //! The peer still holds an old connection on the four-tuple of a new attempt, and the other ways to reach
 //! ESTABLISHED late or oddly.
 
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,14 +10,14 @@ use nix::sys::socket::{setsockopt, sockopt::TcpRepair};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::expect::{failure, only, only_with_starts, owned, tuple};
-use crate::harness::{Connect, Ended, Json, Lab, Netns, listen, listen_deaf};
+use crate::harness::{Connect, Ended, Fate, Json, Lab, Netns, Which, listen, listen_deaf};
 
 super::scenarios!["stale":
     port_of_a_half_open_connection_is_used_again,
     peer_appears_after_the_second_syn,
     socket_that_connects_to_itself,
     two_sockets_that_connect_to_each_other,
-    half_closed_twin_behind_a_redirect (needs NFT),
+    half_closed_twin_behind_a_redirect (needs NF_TABLES),
 ];
 
 /// A client's host crashes and comes back: its socket vanishes without a FIN, and the port is used again. The
@@ -129,11 +129,10 @@ fn two_sockets_that_connect_to_each_other(lab: &Lab) -> Result<()> {
 }
 
 /// Connections to port 80 of a service go to the proxy, and the application's resets never arrive.
-const MESH: &str = "add table ip mesh; \
-    add chain ip mesh nat { type nat hook output priority -100; }; \
-    add rule ip mesh nat ip daddr 203.0.113.7 tcp dport 80 redirect to :15001; \
-    add chain ip mesh out { type filter hook output priority 0; }; \
-    add rule ip mesh out tcp flags & rst == rst tcp dport 15001 drop";
+const MESH: &[(&[Which], Fate)] = &[
+    (&[Which::To(Ipv4Addr::new(203, 0, 113, 7)), Which::Port(80)], Fate::RedirectedTo(15001)),
+    (&[Which::Reset, Which::Port(15001)], Fate::Dropped),
+];
 
 /// As in a sidecar mesh. The proxy has closed its half of an old connection whose client is gone, the host has
 /// forgotten the translation, and the port is used again: every SYN is challenged.

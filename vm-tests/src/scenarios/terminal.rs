@@ -13,11 +13,11 @@ use super::expect::{only_without_stacks, refuse};
 use crate::harness::{Json, Lab, Netns, Run};
 
 super::scenarios!["terminal":
-    command_and_its_children_are_traced_alone (needs COMMANDS),
-    command_that_cannot_run_ends_as_in_a_shell (needs COMMANDS),
+    command_and_its_children_are_traced_alone (needs COMMANDS) [TOOLS],
+    command_that_cannot_run_ends_as_in_a_shell (needs COMMANDS) [TOOLS],
     ctrl_c_ends_with_a_summary,
     attached_terminal_shows_what_the_server_tells,
-    port_collision_of_the_guide (needs COMMANDS, NFT, VETH),
+    port_collision_of_the_guide (needs COMMANDS, NF_TABLES, VETH) [TOOLS],
 ];
 
 /// Runs a command under `synscope trace`, which writes JSON to `told`.

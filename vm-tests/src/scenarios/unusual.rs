@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use socket2::{Domain, MsgHdr, Protocol, SockAddr, Socket, Type};
 
 use super::expect::{failure, only, only_with_starts, owned, tuple};
-use crate::harness::wiring::SECOND_PATH;
+use crate::harness::mptcp::SECOND_PATH;
 use crate::harness::{Actor, Ended, Lab, Netns, Try, listen};
 
 super::scenarios!["unusual":
@@ -21,7 +21,7 @@ super::scenarios!["unusual":
     io_uring_connect_that_is_refused (needs IO_URING),
     io_uring_connect_to_a_silent_peer (needs IO_URING),
     socket_that_a_child_keeps_open,
-    subflow_that_the_kernel_opens_itself (needs IP_MPTCP),
+    subflow_that_the_kernel_opens_itself (needs MPTCP_PATHS),
 ];
 
 fn tcp_socket() -> Result<Socket> {
@@ -178,6 +178,6 @@ fn subflow_that_the_kernel_opens_itself(lab: &Lab) -> Result<()> {
     let worker = end.text("/process/comm")?;
     ensure!(worker.starts_with("kworker/"), "{worker} is no worker of the kernel");
     ensure!(end.list("/stack/user").unwrap_or_default().is_empty(), "{}", end.at("/stack/user"));
-    end.is("/network/local/address", SECOND_PATH)?.is("/process/user/id", 0)?;
+    end.is("/network/local/address", SECOND_PATH.to_string())?.is("/process/user/id", 0)?;
     Ok(())
 }

@@ -1,13 +1,15 @@
 //! A private apt root: other suites and architectures, on the mirror that this machine already uses.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::env;
-use std::fmt::Write;
+use std::fmt::{self, Write as _};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
+
+use super::kernels;
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 const CAT_FILE: &str = "/usr/lib/apt/apt-helper";
@@ -36,19 +38,35 @@ pub struct Package {
     pub size: u64,
 }
 
+/// A package that the mirror lists and does not have.
+#[derive(Debug)]
+pub struct Gone(String);
+
+impl std::error::Error for Gone {}
+
+impl fmt::Display for Gone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the mirror lists {} and does not have it", self.0)
+    }
+}
+
+/// Where suites come from.
 struct Mirrors {
     main: String,
     security: String,
+    /// The suites that this machine itself uses: its toolchain is from there.
+    own: BTreeMap<String, String>,
 }
 
 impl AptRoot {
-    /// Lays out the root and fetches the indexes of these suites.
-    pub fn update(directory: &Path, arch: &str, suites: &BTreeSet<String>) -> Result<Self> {
+    /// Lays out the root and fetches the indexes of the kernels' suites, and of this machine's own.
+    pub fn update(directory: &Path, arch: &str) -> Result<Self> {
         ensure!(Path::new(CAT_FILE).exists(), "fetching kernels needs apt; --kernel-image does not");
-        let names: Vec<&str> = suites.iter().map(String::as_str).collect();
-        eprintln!("fetching package indexes of {}", names.join(", "));
+        let suites = Mirrors::find()?.suites()?;
+        let names: Vec<&str> = suites.keys().map(String::as_str).collect();
+        eprintln!("fetching package indexes of {arch}: {}", names.join(", "));
         let root = Self { directory: directory.to_owned() };
-        root.lay_out(arch, suites, &Mirrors::find()?)?;
+        root.lay_out(arch, &suites)?;
         root.apt_get(&["update", "-q"])?;
         Ok(root)
     }
@@ -67,24 +85,38 @@ impl AptRoot {
         Ok(found)
     }
 
-    /// Downloads one package file into `directory`. apt checks it against the signed index.
-    pub fn download(&self, package: &str, version: &str, directory: &Path) -> Result<()> {
+    /// Downloads one package file into `directory` and returns its path. apt checks it against the signed index, and
+    /// goes on where it was interrupted.
+    pub fn download(&self, package: &str, version: &str, directory: &Path) -> Result<PathBuf> {
         fs::create_dir_all(directory)?;
         let wanted = format!("{package}={version}");
-        self.run(Command::new("apt-get").args(["download", "-q", &wanted]).current_dir(directory))?;
-        Ok(())
+        let mut command = Command::new("apt-get");
+        command.args(["download", &wanted]).current_dir(directory).env("APT_CONFIG", self.settings());
+        // apt shows its progress on a terminal, and lines elsewhere.
+        command.stdout(std::io::stderr()).stderr(Stdio::piped());
+        let output = command.spawn().and_then(Child::wait_with_output).context("starting apt")?;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        if errors.contains("404 ") {
+            return Err(Gone(wanted).into());
+        }
+        ensure!(output.status.success(), "{command:?} failed: {}", errors.trim());
+        for entry in fs::read_dir(directory)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "deb") {
+                return Ok(path);
+            }
+        }
+        bail!("apt-get downloaded nothing into {}", directory.display())
     }
 
-    fn lay_out(&self, arch: &str, suites: &BTreeSet<String>, mirrors: &Mirrors) -> Result<()> {
+    fn lay_out(&self, arch: &str, suites: &BTreeMap<String, String>) -> Result<()> {
         for part in ["state/lists/partial", "cache/archives/partial", "etc/apt.conf.d", "etc/preferences.d"] {
             fs::create_dir_all(self.directory.join(part))?;
         }
         let keyring = Path::new(KEYRING).exists();
         let options = if keyring { format!("[signed-by={KEYRING}] ") } else { String::new() };
         let mut sources = String::new();
-        for suite in suites {
-            let security = suite.ends_with("-security");
-            let mirror = if security { &mirrors.security } else { &mirrors.main };
+        for (suite, mirror) in suites {
             writeln!(sources, "deb {options}{mirror} {suite} main")?;
         }
         fs::write(self.directory.join("etc/sources.list"), sources)?;
@@ -121,27 +153,36 @@ impl AptRoot {
 }
 
 impl Mirrors {
+    /// The machine's own, unless the environment names others.
     fn find() -> Result<Self> {
-        let mut security = env::var(SECURITY_MIRROR).ok();
-        let mut main = env::var(MIRROR).ok();
-        if main.is_none() {
-            let format = "$(RELEASE) $(SITE)";
-            let output = Command::new("apt-get")
-                .args(["indextargets", "--format", format, "Created-By: Packages"])
-                .output()
-                .context("starting apt-get")?;
-            let targets = String::from_utf8(output.stdout)?;
-            let sites: BTreeMap<_, _> = pairs(&targets).collect();
-            let site = |security: bool| {
-                let mut sites = sites.iter();
-                sites.find(|(release, _)| release.ends_with("-security") == security)
-            };
-            main = site(false).map(|(_, site)| (*site).to_owned());
-            security = security.or_else(|| site(true).map(|(_, site)| (*site).to_owned()));
-        }
-        let Some(main) = main else { bail!("apt knows no mirror; name one in {MIRROR}") };
+        let format = "$(RELEASE) $(SITE)";
+        let output = Command::new("apt-get")
+            .args(["indextargets", "--format", format, "Created-By: Packages", "Origin: Debian"])
+            .output()
+            .context("starting apt-get")?;
+        let targets = String::from_utf8(output.stdout)?;
+        let own: BTreeMap<String, String> =
+            pairs(&targets).map(|(release, site)| (release.to_owned(), site.to_owned())).collect();
+        let site = |security: bool| {
+            own.iter()
+                .find(|(release, _)| release.ends_with("-security") == security)
+                .map(|(_, site)| site.clone())
+        };
+        let main = env::var(MIRROR).ok().or_else(|| site(false));
+        let Some(main) = main else { bail!("apt knows no mirror of Debian; name one in {MIRROR}") };
+        let security = env::var(SECURITY_MIRROR).ok().or_else(|| site(true));
         let security = security.unwrap_or_else(|| format!("{}-security", main.trim_end_matches('/')));
-        Ok(Self { main, security })
+        Ok(Self { main, security, own })
+    }
+
+    /// Every suite that is needed, and its mirror.
+    fn suites(self) -> Result<BTreeMap<String, String>> {
+        let Self { main, security, own: mut suites } = self;
+        for suite in kernels::suites()? {
+            let mirror = if suite.ends_with("-security") { &security } else { &main };
+            suites.entry(suite).or_insert_with(|| mirror.clone());
+        }
+        Ok(suites)
     }
 }
 

@@ -1,5 +1,7 @@
 //! What differs between architectures.
 
+use clap::ValueEnum;
+
 /// An architecture that the matrix knows.
 #[derive(Debug)]
 pub struct Arch {
@@ -7,25 +9,78 @@ pub struct Arch {
     pub debian: &'static str,
     /// Rust's target for static programs.
     pub target: &'static str,
+    /// The C compiler that links for it, and its Debian package.
+    pub linker: (&'static str, &'static str),
     /// QEMU's program.
     pub qemu: &'static str,
     /// Debian's package of that program.
     pub qemu_package: &'static str,
-    /// QEMU's machine and processor under emulation.
+    /// QEMU's machine.
+    pub machine: &'static [&'static str],
+    /// QEMU's processor under emulation.
     pub emulated: &'static [&'static str],
-    /// The serial port of the kernel's console.
+    /// The serial port of the kernel's console, as the kernel's command line names it.
     pub console: &'static str,
-    /// The serial port of the results, as the guest opens it.
-    pub results: &'static str,
+    /// The serial port of the results: QEMU's options for it behind a character device, and the device in the guest.
+    pub results: (&'static [&'static str], &'static str),
 }
 
 /// 64-bit x86.
 pub const AMD64: Arch = Arch {
     debian: "amd64",
     target: "x86_64-unknown-linux-gnu",
+    linker: ("x86_64-linux-gnu-gcc", "gcc-x86-64-linux-gnu and libc6-dev-amd64-cross"),
     qemu: "qemu-system-x86_64",
     qemu_package: "qemu-system-x86",
-    emulated: &["-accel", "tcg,thread=multi", "-cpu", "max"],
+    machine: &[],
+    // With "enhanced rep movsb" the kernel clears and copies memory by instructions that are emulated byte by byte.
+    emulated: &["-accel", "tcg,thread=multi", "-cpu", "max,erms=off"],
     console: "ttyS0",
-    results: "/dev/ttyS1",
+    results: (&["-serial", "chardev:results"], "/dev/ttyS1"),
 };
+
+/// 64-bit ARM.
+pub const ARM64: Arch = Arch {
+    debian: "arm64",
+    target: "aarch64-unknown-linux-gnu",
+    linker: ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu and libc6-dev-arm64-cross"),
+    qemu: "qemu-system-aarch64",
+    qemu_package: "qemu-system-arm",
+    machine: &["-machine", "virt"],
+    // Computing pointer signatures as the hardware does takes more time than everything else.
+    emulated: &["-accel", "tcg,thread=multi", "-cpu", "max,pauth-impdef=on"],
+    console: "ttyAMA0",
+    // The board has one serial port; a PCI one makes the second.
+    results: (&["-device", "pci-serial,chardev=results"], "/dev/ttyS0"),
+};
+
+/// The choice on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Choice {
+    /// 64-bit x86.
+    Amd64,
+    /// 64-bit ARM.
+    Arm64,
+}
+
+impl Choice {
+    /// What was chosen.
+    pub fn arch(self) -> &'static Arch {
+        match self {
+            Self::Amd64 => &AMD64,
+            Self::Arm64 => &ARM64,
+        }
+    }
+
+    /// This machine's own, which needs no cross compiler and may use KVM.
+    pub fn native() -> Self {
+        if cfg!(target_arch = "aarch64") { Self::Arm64 } else { Self::Amd64 }
+    }
+}
+
+impl Arch {
+    /// Whether this machine's processor is of this architecture.
+    pub fn is_native(&self) -> bool {
+        self.debian == Choice::native().arch().debian
+    }
+}

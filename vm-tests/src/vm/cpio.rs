@@ -4,6 +4,8 @@ use std::io::{self, Write};
 
 const DIRECTORY: u32 = 0o040_755;
 const PROGRAM: u32 = 0o100_755;
+const FILE: u32 = 0o100_644;
+const LINK: u32 = 0o120_777;
 const DEVICE: u32 = 0o020_600;
 const TRAILER: &str = "TRAILER!!!";
 const HEADER: usize = 110;
@@ -28,6 +30,16 @@ impl<W: Write> Archive<W> {
     /// Adds an executable file.
     pub fn program(&mut self, name: &str, content: &[u8]) -> io::Result<()> {
         self.entry(name, PROGRAM, content, (0, 0))
+    }
+
+    /// Adds a file.
+    pub fn file(&mut self, name: &str, content: &[u8]) -> io::Result<()> {
+        self.entry(name, FILE, content, (0, 0))
+    }
+
+    /// Adds a symbolic link.
+    pub fn link(&mut self, name: &str, target: &str) -> io::Result<()> {
+        self.entry(name, LINK, target.as_bytes(), (0, 0))
     }
 
     /// Adds a character device.
@@ -99,11 +111,15 @@ mod tests {
             archive.directory("bin")?;
             archive.program("bin/odd", &vec![7; size])?;
             archive.device("console", 5, 1)?;
+            archive.link("sbin", "bin")?;
+            archive.file("even", &[])?;
             let archive = archive.finish()?;
             let entries = read(&archive);
             assert_eq!(entries[0], ("bin".to_owned(), 0o040_755, Vec::new()));
             assert_eq!(entries[1], ("bin/odd".to_owned(), 0o100_755, vec![7; size]));
             assert_eq!(entries[2].1, 0o020_600);
+            assert_eq!(entries[3], ("sbin".to_owned(), 0o120_777, b"bin".to_vec()));
+            assert_eq!(entries[4].1, 0o100_644);
         }
         Ok(())
     }

@@ -18,13 +18,22 @@ pub struct Kernel {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
+    modules: Vec<String>,
     kernel: Vec<Kernel>,
+}
+
+fn file() -> Result<File> {
+    toml::from_str(include_str!("../../kernels.toml")).context("kernels.toml")
 }
 
 /// Every kernel of `kernels.toml`, oldest first.
 pub fn known() -> Result<Vec<Kernel>> {
-    let file: File = toml::from_str(include_str!("../../kernels.toml")).context("kernels.toml")?;
-    Ok(file.kernel)
+    Ok(file()?.kernel)
+}
+
+/// Modules that scenarios may need.
+pub fn modules() -> Result<Vec<String>> {
+    Ok(file()?.modules)
 }
 
 /// The known kernels of these series, or all of them when none is named.

@@ -1,4 +1,4 @@
-//! `kernels.lock`: which package of each series was last resolved, and its checksum.
+//! `kernels.lock`: which packages of each series were last resolved, and their checksums.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-const HEADER: &str = "# Written by `vm-tests update`.\n\n";
+const HEADER: &str = "# Written by `just kernels-update`.\n\n";
 
-/// One resolved package.
+/// One resolved kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Locked {
@@ -16,10 +16,19 @@ pub struct Locked {
     pub series: String,
     /// `amd64`.
     pub arch: String,
-    /// The binary package with the kernel image in it.
-    pub package: String,
-    /// Its version.
+    /// The packages' version.
     pub version: String,
+    /// The packages that image and modules are in: one, or since 6.19 several.
+    #[serde(rename = "package")]
+    pub packages: Vec<LockedPackage>,
+}
+
+/// One package file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LockedPackage {
+    /// The package's name.
+    pub name: String,
     /// Checksum of the package file.
     pub sha256: String,
 }
@@ -79,12 +88,12 @@ mod tests {
     use super::*;
 
     fn locked(version: &str) -> Locked {
+        let package = |name: &str| LockedPackage { name: name.to_owned(), sha256: "00".to_owned() };
         Locked {
             series: "6.1".to_owned(),
             arch: "amd64".to_owned(),
-            package: "linux-image".to_owned(),
             version: version.to_owned(),
-            sha256: "00".to_owned(),
+            packages: vec![package("linux-image"), package("linux-modules")],
         }
     }
 

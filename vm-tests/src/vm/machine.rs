@@ -1,5 +1,6 @@
 //! One virtual machine from boot to verdict.
 
+use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -9,14 +10,15 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::console::{self, Finding};
-use super::protocol::Record;
+use super::protocol::{Record, patience};
 use super::qemu::{Accelerator, Boot, Qemu};
 use super::verdict::{Transcript, Verdict};
 
 /// How long a guest may take to reach user space, with every core of the host busy.
-const BOOT_LIMIT: Duration = Duration::from_mins(1);
-/// How long nothing may end or begin: longer than the limit that the guest sets for each scenario.
-const SILENCE_LIMIT: Duration = Duration::from_secs(90);
+const BOOT_LIMIT: Duration = Duration::from_mins(2);
+/// How long nothing may end or begin: longer than the limit that the guest sets for each scenario. Multiplied by the
+/// [`patience`] that the machine needs, as the guest does.
+const SILENCE_LIMIT: Duration = Duration::from_secs(200);
 /// A console that says more than this says nothing.
 const CONSOLE_LIMIT: u64 = 8 << 20;
 const CONSOLE_TAIL: usize = 15;
@@ -34,6 +36,8 @@ pub struct Report {
     pub console_tail: String,
     /// The console's file.
     pub console: PathBuf,
+    /// From starting QEMU to the start of the first scenario.
+    pub first_scenario: Option<Duration>,
     /// From starting QEMU to its end.
     pub took: Duration,
 }
@@ -57,7 +61,14 @@ pub fn run(
     let mut qemu = Qemu::start(boot, accelerator)?;
     let lines = qemu.lines()?;
     let mut transcript = Transcript::default();
-    if let Some(trouble) = listen(&lines, &mut transcript, boot, begun + limit, progress) {
+    let first_scenario = Cell::new(None);
+    let progress = |record: &Record| {
+        if matches!(record, Record::Start { .. }) && first_scenario.get().is_none() {
+            first_scenario.set(Some(begun.elapsed()));
+        }
+        progress(record);
+    };
+    if let Some(trouble) = listen(&lines, &mut transcript, boot, limit, progress) {
         transcript.trouble(trouble);
     }
     qemu.stop();
@@ -71,6 +82,7 @@ pub fn run(
         findings,
         console_tail,
         console: boot.console.to_owned(),
+        first_scenario: first_scenario.get(),
         took: begun.elapsed(),
     })
 }
@@ -80,10 +92,11 @@ fn listen(
     lines: &Receiver<String>,
     transcript: &mut Transcript,
     boot: &Boot<'_>,
-    deadline: Instant,
+    limit: Duration,
     progress: impl Fn(&Record),
 ) -> Option<String> {
-    let mut heard = Instant::now();
+    let begun = Instant::now();
+    let mut heard = begun;
     loop {
         match lines.recv_timeout(Duration::from_millis(500)) {
             Ok(line) => {
@@ -96,15 +109,16 @@ fn listen(
         if transcript.is_hopeless() {
             return Some(format!("the results were flooded{}", during(transcript)));
         }
-        if Instant::now() > deadline {
+        let patience = transcript.uptime_s().map_or(1.0, patience);
+        if begun.elapsed() > limit.mul_f64(patience) {
             return Some(format!("out of time{}", during(transcript)));
         }
-        let (limit, what) = if transcript.said_hello() {
-            (SILENCE_LIMIT, "the guest fell silent")
+        let (silence, what) = if transcript.uptime_s().is_some() {
+            (SILENCE_LIMIT.mul_f64(patience), "the guest fell silent")
         } else {
             (BOOT_LIMIT, "the guest did not reach user space")
         };
-        if heard.elapsed() > limit {
+        if heard.elapsed() > silence {
             return Some(format!("{what}{}", during(transcript)));
         }
         if fs::metadata(boot.console).is_ok_and(|console| console.len() > CONSOLE_LIMIT) {

@@ -1,5 +1,6 @@
 //! Several machines at once.
 
+use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -9,9 +10,13 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::arch::Arch;
+use super::board::Board;
+use super::initramfs;
+use super::kernels;
 use super::machine::{self, Report};
+use super::modules;
 use super::package::Image;
-use super::protocol::{Ended, Record};
+use super::programs::Programs;
 use super::qemu::{Accelerator, Boot};
 
 /// What every machine of a run shares.
@@ -19,9 +24,9 @@ use super::qemu::{Accelerator, Boot};
 pub struct Setup<'a> {
     /// The architecture.
     pub arch: &'static Arch,
-    /// The initramfs.
-    pub initramfs: &'a Path,
-    /// The directory of console logs.
+    /// The programs that run inside.
+    pub programs: &'a Programs,
+    /// The directory of console logs and of what a machine boots from.
     pub logs: &'a Path,
     /// What runs the guests.
     pub accelerator: Accelerator,
@@ -34,7 +39,7 @@ pub struct Setup<'a> {
 }
 
 /// Runs every image and returns the reports in the images' order.
-pub fn run(setup: &Setup<'_>, images: &[Image]) -> Result<Vec<Report>> {
+pub fn run(setup: &Setup<'_>, images: &[Image], board: &Board) -> Result<Vec<Report>> {
     let next = AtomicUsize::new(0);
     let reports: Mutex<Vec<(usize, Result<Report>)>> = Mutex::default();
     thread::scope(|scope| {
@@ -43,7 +48,7 @@ pub fn run(setup: &Setup<'_>, images: &[Image]) -> Result<Vec<Report>> {
                 loop {
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     let Some(image) = images.get(index) else { return };
-                    let report = run_one(setup, image);
+                    let report = run_one(setup, image, index, board);
                     reports.lock().unwrap_or_else(PoisonError::into_inner).push((index, report));
                 }
             });
@@ -54,34 +59,34 @@ pub fn run(setup: &Setup<'_>, images: &[Image]) -> Result<Vec<Report>> {
     reports.into_iter().map(|(_, report)| report).collect()
 }
 
-fn run_one(setup: &Setup<'_>, image: &Image) -> Result<Report> {
+fn run_one(setup: &Setup<'_>, image: &Image, index: usize, board: &Board) -> Result<Report> {
     let series = &image.series;
-    eprintln!("{series}: booting {}", image.version);
-    let console = setup.logs.join(format!("{series}.console"));
+    let name = format!("{}-{series}", setup.arch.debian);
+    let console = setup.logs.join(format!("{name}.console"));
+    let initramfs = setup.logs.join(format!("{name}.initramfs"));
+    prepare(setup.programs, image, &initramfs).with_context(|| name.clone())?;
+    board.starts(index);
     let boot = Boot {
         arch: setup.arch,
         kernel: &image.path,
-        initramfs: setup.initramfs,
+        initramfs: &initramfs,
         console: &console,
         words: setup.words,
     };
-    let report = machine::run(series, &boot, setup.accelerator, setup.limit, |record| {
-        tell(series, record);
-    })?;
-    let word = if report.is_good() { "good" } else { "BAD" };
-    eprintln!("{series}: {word} after {:.1} s", report.took.as_secs_f64());
+    let report =
+        machine::run(series, &boot, setup.accelerator, setup.limit, |record| board.hears(index, record));
+    // It is as large as all modules together, and written anew each time.
+    fs::remove_file(&initramfs)?;
+    let report = report?;
+    board.ends(index, &report);
     Ok(report)
 }
 
-/// Progress worth a line: what failed at once, what passed in the final table.
-fn tell(series: &str, record: &Record) {
-    match record {
-        Record::Hello { kernel, uptime_s, .. } => {
-            eprintln!("{series}: {kernel} reached user space after {uptime_s:.1} s");
-        }
-        Record::Result { scenario, outcome: Ended::Failed, detail, .. } => {
-            eprintln!("{series}: {scenario} FAILED: {detail}");
-        }
-        _ => {}
-    }
+/// Writes what an image boots into.
+pub fn prepare(programs: &Programs, image: &Image, initramfs: &Path) -> Result<()> {
+    let modules = match &image.modules {
+        Some(directory) => modules::closure(directory, &kernels::modules()?)?,
+        None => Vec::new(),
+    };
+    initramfs::write(programs, &modules, initramfs)
 }

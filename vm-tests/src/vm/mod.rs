@@ -2,12 +2,15 @@
 
 pub mod apt;
 pub mod arch;
+pub mod board;
 pub mod console;
 pub mod cpio;
+pub mod initramfs;
 pub mod kernels;
 pub mod lock;
 pub mod machine;
 pub mod matrix;
+pub mod modules;
 pub mod package;
 pub mod programs;
 pub mod protocol;

@@ -1,20 +1,23 @@
 //! What the guest tells the host: one JSON object a line on the second serial port.
 //!
 //! ```text
-//! {"type":"hello","protocol":1,"kernel":"6.1.0-56-cloud-amd64","uptime_s":2.7}
+//! {"type":"hello","protocol":2,"kernel":"6.1.0-56-cloud-amd64","uptime_s":2.7}
 //! {"type":"plan","scenarios":["silent::ipv4_peer_until_the_kernel_times_out", …]}
 //! {"type":"start","scenario":"silent::…"}
 //! {"type":"result","scenario":"silent::…","outcome":"passed","detail":"","ms":3120}
+//! {"type":"fact","topic":"feature","name":"probe tcp_send_reset","value":"ok"}
 //! {"type":"end"}
 //! ```
-//! Scenarios run side by side, so starts and results interleave. After `end` the machine powers off.
+//! Scenarios run side by side, so starts and results interleave. After `end` the machine powers off. The documentation
+//! (docs/vm-tests.md) says what the host makes of each record, and of what is missing.
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::runner::Outcome;
 
 /// Raised when a record changes its meaning.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// The kernel command line's word for the port that results go to.
 pub const RESULTS: &str = "synscope.results=";
@@ -22,6 +25,19 @@ pub const RESULTS: &str = "synscope.results=";
 pub const PROBE: &str = "synscope.probe";
 /// The word for the scenarios to run: parts of names, separated by commas.
 pub const ONLY: &str = "synscope.only=";
+
+/// The word for a failure on purpose: the name of an [`Injection`].
+pub const INJECT: &str = "synscope.inject=";
+
+/// How long a machine takes to reach user space when it has a core to itself, under emulation.
+const USUAL_BOOT_S: f64 = 3.0;
+const MOST_PATIENCE: f64 = 6.0;
+
+/// By how much time limits are multiplied, on both sides: a machine that boots slowly, because others want the same
+/// cores, does everything slowly.
+pub fn patience(uptime_s: f64) -> f64 {
+    (uptime_s / USUAL_BOOT_S).clamp(1.0, MOST_PATIENCE)
+}
 
 /// Longer details are cut: the serial port is slow, and a report is read by people.
 const DETAIL_LIMIT: usize = 6 << 10;
@@ -61,8 +77,66 @@ pub enum Record {
         /// After how many milliseconds.
         ms: u64,
     },
+    /// Something about the kernel that reports show.
+    Fact(Fact),
     /// Nothing more comes.
     End,
+}
+
+/// Something about a kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fact {
+    /// What sort: `feature`, or a figure such as `verified instructions`.
+    pub topic: String,
+    /// Of what.
+    pub name: String,
+    /// How it is.
+    pub value: String,
+}
+
+impl Fact {
+    /// A fact.
+    pub fn new(topic: &str, name: &str, value: impl Into<String>) -> Self {
+        Self { topic: topic.to_owned(), name: name.to_owned(), value: value.into() }
+    }
+}
+
+/// Failures that the guest can be asked for, to see what becomes of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Injection {
+    /// A scenario fails.
+    Fail,
+    /// The kernel panics.
+    Panic,
+    /// The guest falls silent.
+    Hang,
+    /// The console is flooded.
+    Flood,
+    /// The machine dies in the middle of a line.
+    HalfLine,
+}
+
+impl Injection {
+    /// The injection of this name.
+    pub fn of(name: &str) -> Option<Self> {
+        Self::value_variants().iter().copied().find(|it| it.name() == name)
+    }
+
+    /// Its name, on the command lines of harness and kernel.
+    pub fn name(self) -> &'static str {
+        self.scenario().trim_start_matches("injected::")
+    }
+
+    /// The scenario that does it.
+    pub fn scenario(self) -> &'static str {
+        match self {
+            Self::Fail => "injected::fail",
+            Self::Panic => "injected::panic",
+            Self::Hang => "injected::hang",
+            Self::Flood => "injected::flood",
+            Self::HalfLine => "injected::half-line",
+        }
+    }
 }
 
 /// How a scenario ended, as the guest judges.
@@ -104,6 +178,8 @@ impl Record {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -116,6 +192,12 @@ mod tests {
         assert_eq!(ended(lack(true)), (Ended::Unsupported, "no mptcp".to_owned()));
         assert_eq!(ended(lack(false)).0, Ended::Failed);
         assert!(ended(Outcome::Failed("ü".repeat(DETAIL_LIMIT + 1))).1.ends_with('…'));
+    }
+
+    #[test]
+    fn patience_grows_with_the_time_to_boot_and_has_an_end() {
+        let seconds = |uptime_s| Duration::from_secs(1).mul_f64(patience(uptime_s)).as_secs();
+        assert_eq!([0.4, 3.0, 6.0, 600.0].map(seconds), [1, 1, 2, 6]);
     }
 
     #[test]

@@ -61,11 +61,12 @@ impl Qemu {
             Accelerator::Kvm => &["-accel", "kvm", "-cpu", "host"],
             Accelerator::Tcg => arch.emulated,
         };
-        let line =
-            format!("console={} quiet panic=-1 {RESULTS}{} {}", arch.console, arch.results, boot.words);
+        let (results_port, results) = arch.results;
+        let line = format!("console={} loglevel=5 panic=-1 {RESULTS}{results} {}", arch.console, boot.words);
         // A comma separates QEMU's options, and two stand for one.
         let console = boot.console.display().to_string().replace(',', ",,");
         let child = Command::new(arch.qemu)
+            .args(arch.machine)
             .args(processor)
             .args(["-smp", "2", "-m", MEMORY, "-nodefaults", "-no-reboot", "-display", "none"])
             .arg("-kernel")
@@ -74,7 +75,8 @@ impl Qemu {
             .arg(boot.initramfs)
             .args(["-append", line.trim_end()])
             .args(["-chardev", &format!("file,id=console,path={console}"), "-serial", "chardev:console"])
-            .args(["-chardev", "stdio,id=results,signal=off", "-serial", "chardev:results"])
+            .args(["-chardev", "stdio,id=results,signal=off"])
+            .args(results_port)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(File::create(boot.console.with_extension("qemu"))?)

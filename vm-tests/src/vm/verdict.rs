@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::protocol::{Ended, PROTOCOL, Record};
+use super::protocol::{Ended, Fact, PROTOCOL, Record};
 
 /// A guest that misbehaves in more ways is not listened to any longer.
 const TROUBLES_LIMIT: usize = 20;
@@ -44,6 +44,8 @@ pub struct Verdict {
     pub kernel: Option<String>,
     /// Seconds from the kernel's start to user space.
     pub boot_s: Option<f64>,
+    /// What was learnt of the kernel.
+    pub facts: Vec<Fact>,
 }
 
 /// The lines so far.
@@ -93,9 +95,9 @@ impl Transcript {
         &self.running
     }
 
-    /// Whether user space was reached.
-    pub fn said_hello(&self) -> bool {
-        self.verdict.kernel.is_some()
+    /// Seconds from the kernel's start to user space, once that was reached.
+    pub fn uptime_s(&self) -> Option<f64> {
+        self.verdict.boot_s
     }
 
     /// Whether so much was wrong that listening on is pointless.
@@ -142,6 +144,7 @@ impl Transcript {
             Record::Result { scenario, outcome, detail, ms } => {
                 self.result(scenario, *outcome, detail, *ms);
             }
+            Record::Fact(fact) => self.verdict.facts.push(fact.clone()),
             Record::End => self.ended = true,
         }
     }
@@ -185,7 +188,7 @@ impl Transcript {
 mod tests {
     use super::*;
 
-    const HELLO: &str = r#"{"type":"hello","protocol":1,"kernel":"6.1.0","uptime_s":2.5}"#;
+    const HELLO: &str = r#"{"type":"hello","protocol":2,"kernel":"6.1.0","uptime_s":2.5}"#;
     const PLAN: &str = r#"{"type":"plan","scenarios":["a","b"]}"#;
     const END: &str = r#"{"type":"end"}"#;
 
@@ -281,7 +284,7 @@ mod tests {
 
     #[test]
     fn another_protocol_is_bad() {
-        let hello = HELLO.replace("\"protocol\":1", "\"protocol\":2");
+        let hello = HELLO.replace("\"protocol\":2", "\"protocol\":3");
         let verdict = judge(&[&hello, PLAN, &passed("a"), &passed("b"), END]);
         assert_eq!(verdict.troubles.len(), 1);
     }

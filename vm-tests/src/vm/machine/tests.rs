@@ -13,7 +13,7 @@ use crate::vm::protocol::Record;
 use crate::vm::qemu::{Accelerator, Boot};
 use crate::vm::verdict::Judgement;
 
-const HELLO: &str = r#"echo '{"type":"hello","protocol":1,"kernel":"6.1.0","uptime_s":2.5}'"#;
+const HELLO: &str = r#"echo '{"type":"hello","protocol":2,"kernel":"6.1.0","uptime_s":2.5}'"#;
 const PLAN: &str = r#"echo '{"type":"plan","scenarios":["a","b"]}'"#;
 const START_A: &str = r#"echo '{"type":"start","scenario":"a"}'"#;
 const PASS_A: &str = r#"echo '{"type":"result","scenario":"a","outcome":"passed","ms":5}'"#;

@@ -6,7 +6,9 @@ pub mod case;
 pub mod cases;
 pub mod fabric;
 pub mod fixtures;
+#[cfg(feature = "random")]
 pub mod histories;
+pub mod in_kernel;
 pub mod live;
 pub mod modelled;
 pub mod outcome;
@@ -14,5 +16,6 @@ pub mod program;
 pub mod reference;
 pub mod settings;
 pub mod things;
+#[cfg(feature = "verifier")]
 pub mod verifier;
 pub mod world;

@@ -50,6 +50,10 @@ pub type Wrong = Box<dyn std::error::Error>;
 
 /// Pieces of kernel memory: more than any case fabricates.
 const PIECES: u32 = 64;
+/// Attempts that a case has under way, at the most, unless it asks for fewer.
+const ENTRIES: u32 = 256;
+/// Records that a case tells before it reads them, at the most.
+const RING_BYTES: u32 = 1 << 18;
 const ATTEMPT_LEN: usize = size_of::<Attempt>();
 const STACK_LEN: usize = size_of::<Stack<USER_FRAMES>>();
 const CODE_LEN: usize = size_of::<Code>();
@@ -124,8 +128,7 @@ impl Bench {
     /// Has the kernel take every raw tracepoint program of an object that may be broken, as a trace would, and
     /// drops it again.
     pub fn try_load(&self, object: &[u8], globals: &[(&str, u32)]) -> Result<(), Wrong> {
-        let mut setup = settings::setup(&self.kernel, &Options::default());
-        setup.max_entries.insert("EVENTS".into(), 1 << 16);
+        let mut setup = small(settings::setup(&self.kernel, &Options::default()));
         for (global, value) in globals {
             setup.globals.insert((*global).into(), value.to_le_bytes().to_vec());
         }
@@ -141,7 +144,7 @@ impl Bench {
     pub fn connect_with(&mut self, case: &Case, global: &str, value: u32) -> Result<Counters, Wrong> {
         self.arena.clear();
         let fabric = Fabric::new(&self.kernel, case, &mut self.arena);
-        let mut setup = settings::setup(&self.kernel, &case.options);
+        let mut setup = small(settings::setup(&self.kernel, &case.options));
         setup.globals.insert(global.into(), value.to_le_bytes().to_vec());
         let mut ebpf = load(&setup, OBJECT)?;
         raw_tracepoint(&mut ebpf, "set_state")?.load()?;
@@ -173,7 +176,7 @@ impl Bench {
     fn play(&mut self, case: &Case) -> Result<Outcome, Wrong> {
         self.arena.clear();
         let mut fabric = Fabric::new(&self.kernel, case, &mut self.arena);
-        let mut ebpf = load(&settings::setup(&self.kernel, &case.options), OBJECT)?;
+        let mut ebpf = load(&small(settings::setup(&self.kernel, &case.options)), OBJECT)?;
         for program in programs_of(case).filter(|program| self.kernel.runs(program)) {
             let loaded = raw_tracepoint(&mut ebpf, program)?;
             loaded.load()?;
@@ -253,6 +256,16 @@ fn programs_of(case: &Case) -> impl Iterator<Item = &'static str> {
         _ => None,
     };
     case.steps.iter().filter_map(name).collect::<BTreeSet<_>>().into_iter()
+}
+
+/// The same with maps that are no larger than cases need: the kernel fills all of a map when it makes one, and that
+/// takes longer than everything else.
+fn small(mut setup: Setup) -> Setup {
+    for (map, most) in [("ATTEMPTS", ENTRIES), ("USER_STACKS", ENTRIES), ("EVENTS", RING_BYTES)] {
+        let entries = setup.max_entries.entry(map.into()).or_insert(most);
+        *entries = most.min(*entries);
+    }
+    setup
 }
 
 fn load(setup: &Setup, object: &[u8]) -> Result<Ebpf, Wrong> {

@@ -1,0 +1,119 @@
+//! `/init` of the test machine: runs the scenarios, tells the host, powers off.
+
+mod inject;
+mod modprobe;
+mod results;
+
+use std::env;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use rustix::mount::{MountFlags, mount};
+use rustix::system::{RebootCommand, reboot};
+
+use crate::harness::{Lab, actor, kernel, netns};
+use crate::runner::{self, Outcome, Progress};
+use crate::scenarios::{self, Place};
+use crate::vm::protocol::{Fact, INJECT, ONLY, PROBE, PROTOCOL, RESULTS, Record, patience};
+use results::Results;
+
+/// File systems, in the order in which their mount points come to be.
+const MOUNTS: &[(&str, &str)] = &[
+    ("proc", "/proc"),
+    ("sysfs", "/sys"),
+    ("devtmpfs", "/dev"),
+    ("tmpfs", "/tmp"),
+    ("cgroup2", "/sys/fs/cgroup"),
+    ("bpf", "/sys/fs/bpf"),
+    ("tracefs", "/sys/kernel/tracing"),
+];
+
+/// The guest, under each of the names that it is started by.
+pub fn main() {
+    let name = env::args_os().next().unwrap_or_default();
+    if Path::new(&name).file_name().is_some_and(|name| name == "modprobe") {
+        return modprobe::main();
+    }
+    actor::take_part();
+    if let Err(error) = run() {
+        eprintln!("guest: {error:#}");
+    }
+    let error = reboot(RebootCommand::PowerOff);
+    // Process 1 that ends panics the kernel, which the host sees.
+    eprintln!("guest: powering off: {error:?}");
+}
+
+fn run() -> Result<()> {
+    for (kind, point) in MOUNTS {
+        mount(*kind, *point, *kind, MountFlags::empty(), None)
+            .with_context(|| format!("mounting {kind} on {point}"))?;
+    }
+    netns::raise_loopback().context("raising lo")?;
+    let words = fs::read_to_string("/proc/cmdline")?;
+    let word = |name: &str| words.split_whitespace().find_map(|word| word.strip_prefix(name));
+    let results = Arc::new(Results::open(word(RESULTS).context("the host names no port for results")?)?);
+    let uptime_s = uptime()?;
+    results.tell(&Record::Hello { protocol: PROTOCOL, kernel: kernel::release(), uptime_s });
+    if word(PROBE).is_some() {
+        return Ok(());
+    }
+    let parts: Vec<String> = word(ONLY).into_iter().flat_map(|it| it.split(',')).map(str::to_owned).collect();
+    let mut scenarios = scenarios::matching(&parts);
+    scenarios.retain(|scenario| scenario.place != Place::Host);
+    if let Some(kind) = word(INJECT) {
+        scenarios.push(inject::scenario(kind, &results)?);
+    }
+    for scenario in &mut scenarios {
+        scenario.limit = scenario.limit.mul_f64(patience(uptime_s));
+    }
+    let names = scenarios.iter().map(|scenario| scenario.name.to_owned()).collect();
+    results.tell(&Record::Plan { scenarios: names });
+    let lab = Arc::new(Lab::new("/bin/synscope".into()));
+    runner::run_all(&lab, &scenarios, runner::WORKERS, |scenario, progress| {
+        results.tell(&match progress {
+            Progress::Started => Record::Start { scenario: scenario.name.to_owned() },
+            Progress::Finished(outcome, took) => {
+                if let Outcome::Failed(why) = &outcome {
+                    eprintln!("guest: {}: {why}", scenario.name);
+                }
+                let milliseconds = took.as_millis().try_into().unwrap_or(u64::MAX);
+                Record::result(scenario.name, outcome, milliseconds)
+            }
+        });
+    });
+    for fact in facts(&lab) {
+        results.tell(&Record::Fact(fact));
+    }
+    if let Some(log) = lab.close() {
+        eprintln!("--- log of the shared server ---\n{log}");
+    }
+    results.tell(&Record::End);
+    Ok(())
+}
+
+/// Seconds since the kernel started.
+fn uptime() -> Result<f64> {
+    let uptime = fs::read_to_string("/proc/uptime")?;
+    Ok(uptime.split(' ').next().unwrap_or_default().parse()?)
+}
+
+/// What scenarios have learnt of this kernel, and what the server says that it can do on it.
+fn facts(lab: &Lab) -> Vec<Fact> {
+    let mut facts = lab.facts();
+    match features(lab) {
+        Ok(features) => facts.extend(features),
+        Err(error) => eprintln!("guest: what the server can do here: {error:#}"),
+    }
+    facts
+}
+
+fn features(lab: &Lab) -> Result<Vec<Fact>> {
+    let report = lab.server()?.api().get("/api/v1/capabilities")?.expect(200)?;
+    let checks = report.list("/checks")?;
+    checks
+        .iter()
+        .map(|check| Ok(Fact::new("feature", check.text("/name")?, check.text("/status")?)))
+        .collect()
+}

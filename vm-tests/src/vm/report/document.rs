@@ -1,0 +1,124 @@
+//! `docs/kernels.md`: what works on which kernel, and what the programs cost its verifier.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use super::markdown::{kernels, table};
+use super::{Machine, Outcome, Summary};
+use crate::vm::board::subject;
+
+const HEAD: &str = "# Kernels\n\n\
+    Written by `just kernels-docs` from the reports of runs; a kernel that is not listed was not in them.\n\
+    [vm-tests.md](vm-tests.md) says how it is made.\n";
+
+/// Topics of facts whose values are shown as they are, with a headline and what they say.
+const TOPICS: [(&str, &str, &str); 3] = [
+    (
+        "feature",
+        "What the server can do",
+        "As `synscope doctor` says: `limited` costs something that it names, `–` means that the kernel was not asked.",
+    ),
+    (
+        "verified instructions",
+        "Instructions that the verifier walks through",
+        "For a trace that asks for everything. Kernels count them since 5.16; ceilings stand in `ebpf/programs/tests/ceilings.toml`.",
+    ),
+    (
+        "bytes of instructions",
+        "Size of the programs",
+        "In bytes, after the verifier has removed what this kernel and this trace do not need.",
+    ),
+];
+
+/// The whole document, an architecture after the other.
+pub fn document(summaries: &[Summary]) -> String {
+    let mut text = HEAD.to_owned();
+    for summary in summaries {
+        let _ = write!(
+            text,
+            "\n## {}\n\nEmulated ({}).\n\n{}",
+            summary.arch,
+            summary.accelerator,
+            kernels(summary)
+        );
+        let _ =
+            write!(text, "\n### Scenarios\n\nPassed, of those that were to run.\n\n{}", scenarios(summary));
+        text += &unsupported(summary);
+        for (topic, title, meaning) in TOPICS {
+            let _ = write!(text, "\n### {title}\n\n{meaning}\n\n{}", facts(summary, topic));
+        }
+    }
+    text
+}
+
+/// `first`, then the series.
+fn header<'a>(summary: &'a Summary, first: &'a str) -> Vec<&'a str> {
+    std::iter::once(first).chain(summary.machines.iter().map(|machine| machine.series.as_str())).collect()
+}
+
+fn scenarios(summary: &Summary) -> String {
+    let mut subjects: Vec<String> = Vec::new();
+    for case in summary.machines.iter().flat_map(|machine| &machine.scenarios) {
+        let subject = subject(&case.scenario);
+        if !subjects.contains(&subject) {
+            subjects.push(subject);
+        }
+    }
+    let row = |name: String| {
+        let cells = summary.machines.iter().map(|machine| of_subject(machine, &name));
+        std::iter::once(name.clone()).chain(cells).collect()
+    };
+    table(&header(summary, "subject"), subjects.into_iter().map(row))
+}
+
+fn of_subject(machine: &Machine, name: &str) -> String {
+    let cases = machine.scenarios.iter().filter(|case| subject(&case.scenario) == name);
+    let (all, passed) = cases
+        .fold((0, 0), |(all, passed), case| (all + 1, passed + usize::from(case.outcome == Outcome::Passed)));
+    match (all, passed) {
+        (0, _) => "–".to_owned(),
+        (all, passed) if all == passed => all.to_string(),
+        (all, passed) => format!("{passed} of {all}"),
+    }
+}
+
+/// What kernels are too old for, each reason once.
+fn unsupported(summary: &Summary) -> String {
+    let mut reasons: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+    for machine in &summary.machines {
+        for case in machine.scenarios.iter().filter(|case| case.outcome == Outcome::Unsupported) {
+            reasons.entry((&case.scenario, &case.detail)).or_default().push(&machine.series);
+        }
+    }
+    let mut text = String::new();
+    for ((scenario, reason), series) in reasons {
+        let _ = write!(text, "\n- `{scenario}` does not run on {}: {reason}", series.join(", "));
+    }
+    if text.is_empty() { text } else { text + "\n" }
+}
+
+fn facts(summary: &Summary, topic: &str) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for machine in &summary.machines {
+        for fact in machine.facts.iter().filter(|fact| fact.topic == topic) {
+            if !names.contains(&fact.name.as_str()) {
+                names.push(&fact.name);
+            }
+        }
+    }
+    let row = |name: &str| {
+        let cell = |machine: &Machine| machine.fact(topic, name).map_or_else(|| "–".to_owned(), grouped);
+        std::iter::once(name.to_owned()).chain(summary.machines.iter().map(cell)).collect()
+    };
+    table(&header(summary, "name"), names.into_iter().map(row))
+}
+
+/// `12345` as `12,345`; what is not a number stays.
+fn grouped(value: &str) -> String {
+    if value.is_empty() || !value.bytes().all(|byte| byte.is_ascii_digit()) {
+        return value.to_owned();
+    }
+    let digits: Vec<char> = value.chars().collect();
+    let groups = digits.rchunks(3).rev().map(|group| group.iter().collect::<String>());
+    groups.collect::<Vec<_>>().join(",")
+}
