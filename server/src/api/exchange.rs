@@ -11,12 +11,12 @@ use aide::{
 };
 use axum::{
     Json,
-    body::Body,
+    body::{Body, Bytes},
     extract::{Request, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
-use futures_util::StreamExt as _;
+use futures_util::{Stream, StreamExt as _};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::time::timeout;
@@ -69,6 +69,8 @@ const NDJSON: &str = "application/x-ndjson";
 const MAX_FILE: usize = 256 << 20;
 /// A client that sends nothing of its file for so long is gone.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long the rest of a refused file is read.
+const DRAIN_FOR: Duration = Duration::from_secs(5);
 
 #[derive(Deserialize, JsonSchema)]
 #[schemars(inline)]
@@ -128,9 +130,23 @@ async fn read(mut import: Import, body: Body) -> Result<Arc<Trace>, Problem> {
         if size > MAX_FILE {
             return Err(Problem::too_large(MAX_FILE));
         }
-        import.take(&bytes).await.map_err(ImportError::from)?;
+        if let Err(error) = import.take(&bytes).await {
+            drain(body).await;
+            return Err(ImportError::from(error).into());
+        }
     }
     Ok(import.finish().await?)
+}
+
+/// Reads and forgets what still comes of a file that is refused: whoever writes into a connection that was closed may
+/// never see the answer.
+async fn drain(body: impl Stream<Item = Result<Bytes, axum::Error>>) {
+    let mut left = MAX_FILE;
+    let rest = body.take_while(|bytes| {
+        left = left.saturating_sub(bytes.as_ref().map_or(usize::MAX, Bytes::len));
+        std::future::ready(left > 0)
+    });
+    let _ = timeout(DRAIN_FOR, rest.for_each(|_| std::future::ready(()))).await;
 }
 
 fn is_declared_as_ndjson(headers: &HeaderMap) -> bool {
