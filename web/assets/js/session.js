@@ -27,10 +27,7 @@ export class Session {
     this.#stream = new Stream(id, { socket: (trace, after) => api.socket(trace, after), trace: (trace) => api.trace(trace) }, {
       after: () => this.state.seq,
       epoch: () => this.state.epoch,
-      restart: () => {
-        this.state = new TraceState();
-        this.restarted = true;
-      },
+      restarted: () => { this.restarted = true; },
       message: (message) => {
         this.state.apply(message, Date.now());
         changed();

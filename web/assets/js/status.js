@@ -139,7 +139,7 @@ function drawNotices(session, history) {
     }
     if (state.expired > 0) words.push(`${plural(state.expired, 'older event')} had left the server's memory before this page was opened.`);
     if (state.attempts.dropped > 0) words.push(`This page holds the newest ${count(state.attempts.size)} attempts; ${count(state.attempts.dropped)} older ones were dropped from it.`);
-    if (session.restarted) words.push('The server was restarted, and the trace ended with it. What it told was read again from history.');
+    if (session.restarted) words.push('The server was restarted, and the trace ended with it. What was received stays here; what history holds beyond it was read from there.');
     if (connection.phase === 'missing') words.push('The server no longer has this trace: it was deleted, or the server was restarted. What was received stays here.');
     if (connection.phase === 'reconnecting' && connection.why === 'server') words.push('The server does not answer. What was received stays here; new events follow when it is back.');
   }

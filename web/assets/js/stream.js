@@ -13,7 +13,7 @@ import { Refused } from './api.js';
  * @property {(message: Message) => void} message
  * @property {(connection: Connection) => void} connection
  * @property {() => string | number | null} epoch
- * @property {() => void} restart the server is another one: forget what was taken
+ * @property {() => void} restarted the server is another one: its run ended the trace
  *
  * @typedef {object} Source what a stream needs of the API
  * @property {(id: string, after: number) => WebSocket} socket
@@ -107,13 +107,8 @@ export class Stream {
     this.#watch();
     if (message.type === 'hello') {
       const known = this.#handlers.epoch();
-      if (known !== null && known !== message.epoch && this.#handlers.after() > 0) {
-        // Sequence numbers of another run of the server mean something else: start over from its first.
-        this.#handlers.restart();
-        this.#leave();
-        this.#connect();
-        return;
-      }
+      // A trace keeps its sequence numbers in history, so what was taken stays: history may lack the last of it.
+      if (known !== null && known !== message.epoch) this.#handlers.restarted();
       this.#failures = 0;
       this.#handlers.connection({ phase: 'live' });
     }
