@@ -4,7 +4,10 @@
 
 use std::{
     env,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        LazyLock,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
 };
 
@@ -35,18 +38,16 @@ const WHOLE_RUN: usize = 300;
 /// Random histories that a mutant has to pass.
 const HISTORIES: usize = 150;
 
+static REASONS: LazyLock<toml::Table> = LazyLock::new(|| include_str!("mutants.toml").parse().unwrap());
+
 /// The reason that `mutants.toml` gives for a mutant's survival, in the list of that name.
-fn reason<'r>(reasons: &'r toml::Table, list: &str, mutant: &Mutant) -> Option<&'r str> {
+fn reason(list: &str, mutant: &Mutant) -> Option<&'static str> {
     let text = mutant.to_string();
     let is_it = |one: &toml::Value| one.as_str() == Some(&text);
-    let list = reasons[list].as_table().unwrap();
+    let list = REASONS[list].as_table().unwrap();
     list.iter()
         .find(|(_, mutants)| mutants.as_array().unwrap().iter().any(is_it))
         .map(|(why, _)| why.as_str())
-}
-
-fn reasons() -> toml::Table {
-    include_str!("mutants.toml").parse().unwrap()
 }
 
 /// A case on a kernel: what comes of it, and what it reaches.
@@ -100,7 +101,7 @@ fn fate(mutant: &Mutant, object: &Object, trials: &[Trial]) -> Fate {
     } else if mutant.is_of_no_use(object)
         || mutant.asks_the_same()
         || leads_elsewhere_for_nobody(mutant, trials)
-        || reason(&reasons(), "equivalent", mutant).is_some()
+        || reason("equivalent", mutant).is_some()
     {
         Fate::Equivalent
     } else {
@@ -154,9 +155,8 @@ fn report(fates: &[(&Mutant, Fate)]) {
         "{all} mutants: {executed} killed by execution, {refused} refused by PREVAIL, {survived} survived,"
     );
     println!("{equivalent} equivalent to the right program");
-    let reasons = reasons();
     for (mutant, _) in fates.iter().filter(|(_, fate)| *fate == Fate::Survived) {
-        let reason = reason(&reasons, "tolerated", mutant);
+        let reason = reason("tolerated", mutant);
         println!("  survived: {mutant}: {}", reason.unwrap_or("nobody has looked at it yet"));
     }
     let noticed = (executed + refused) * 100;
