@@ -163,7 +163,6 @@ fn describe_all(
 ) {
     let mut left = trace.request.max_events.unwrap_or(u64::MAX);
     loop {
-        // The timer belongs to the runtime, so it is made within.
         let mut events = Vec::new();
         // The timer belongs to the runtime, so it is made within.
         let next = runtime.block_on(async { timeout(REST, queued.recv_many(&mut events, BATCH)).await });

@@ -23,7 +23,7 @@ struct Definition {
 /// An IPv6 address with its port, at its longest.
 const MAX_WIDTH: usize = 47;
 
-const fn left(
+const fn column(
     name: &'static str,
     heading: &'static str,
     width: usize,
@@ -33,42 +33,40 @@ const fn left(
     Definition { name, heading, width, right: false, meaning, show }
 }
 
-const fn right(
-    name: &'static str,
-    heading: &'static str,
-    width: usize,
-    meaning: &'static str,
-    show: fn(&Value) -> String,
-) -> Definition {
-    Definition { right: true, ..left(name, heading, width, meaning, show) }
+impl Definition {
+    /// With what it shows at the right, as numbers are.
+    const fn right(self) -> Self {
+        Self { right: true, ..self }
+    }
 }
 
 const COLUMNS: [Definition; 25] = [
-    left("time", "TIME", 12, "time of day, in this host's time zone", time_of_day),
-    left("date", "DATE", 10, "the day", date),
-    right("seq", "SEQ", 6, "number of the event", |told| text(told, "/seq")),
-    right("attempt", "ATTEMPT", 10, "number of the attempt", |told| text(told, "/attempt")),
-    right("pid", "PID", 7, "process of the caller", |told| text(told, "/process/pid")),
-    right("tid", "TID", 7, "thread of the caller", |told| text(told, "/process/tid")),
-    right("uid", "UID", 5, "user of the caller", |told| text(told, "/process/user/id")),
-    left("comm", "COMM", 16, "thread name of the caller", |told| text(told, "/process/comm")),
-    left("executable", "EXECUTABLE", 20, "its program", |told| text(told, "/process/executable/path")),
-    left("cgroup", "CGROUP", 20, "its cgroup", |told| text(told, "/process/cgroup")),
-    left("container", "CONTAINER", 12, "its container", |told| text(told, "/container/id")),
-    left("pod", "POD", 36, "its Kubernetes pod", |told| text(told, "/k8s/pod/uid")),
-    left("unit", "UNIT", 20, "its systemd unit", |told| text(told, "/systemd/unit")),
-    right("netns", "NETNS", 10, "the socket's network namespace", |told| text(told, "/process/netns")),
-    left("local", "LOCAL", 21, "local address and port", |told| endpoint(told, "/network/local")),
-    left("peer", "PEER", 21, "peer's address and port", |told| endpoint(told, "/network/peer")),
-    right("retx", "RETX", 4, "SYNs sent again", |told| text(told, "/tcp/connect/syn_retransmits")),
-    right("challenges", "CHAL", 4, "challenge ACKs", |told| text(told, "/tcp/connect/challenges")),
-    right("after", "AFTER", 9, "since the attempt began", after),
-    left("what", "WHAT", 10, "what happened, and why", what),
-    left("cause", "CAUSE", 16, "why it failed", |told| text(told, "/tcp/connect/cause")),
-    left("error", "ERROR", 12, "the error that the application got", |told| text(told, "/error/type")),
-    left("soft_error", "SOFT_ERROR", 12, "ICMP error", |told| text(told, "/tcp/connect/soft_error")),
-    left("code", "CODE", 30, "the calling code's functions, innermost first", code),
-    left("diagnosis", "DIAGNOSIS", 40, "what it means", |told| text(told, "/diagnosis/summary")),
+    column("time", "TIME", 12, "time of day, in this host's time zone", time_of_day),
+    column("date", "DATE", 10, "the day", date),
+    column("seq", "SEQ", 6, "number of the event", |told| text(told, "/seq")).right(),
+    column("attempt", "ATTEMPT", 10, "number of the attempt", |told| text(told, "/attempt")).right(),
+    column("pid", "PID", 7, "process of the caller", |told| text(told, "/process/pid")).right(),
+    column("tid", "TID", 7, "thread of the caller", |told| text(told, "/process/tid")).right(),
+    column("uid", "UID", 5, "user of the caller", |told| text(told, "/process/user/id")).right(),
+    column("comm", "COMM", 16, "thread name of the caller", |told| text(told, "/process/comm")),
+    column("executable", "EXECUTABLE", 20, "its program", |told| text(told, "/process/executable/path")),
+    column("cgroup", "CGROUP", 20, "its cgroup", |told| text(told, "/process/cgroup")),
+    column("container", "CONTAINER", 12, "its container", |told| text(told, "/container/id")),
+    column("pod", "POD", 36, "its Kubernetes pod", |told| text(told, "/k8s/pod/uid")),
+    column("unit", "UNIT", 20, "its systemd unit", |told| text(told, "/systemd/unit")),
+    column("netns", "NETNS", 10, "the socket's network namespace", |told| text(told, "/process/netns"))
+        .right(),
+    column("local", "LOCAL", 21, "local address and port", |told| endpoint(told, "/network/local")),
+    column("peer", "PEER", 21, "peer's address and port", |told| endpoint(told, "/network/peer")),
+    column("retx", "RETX", 4, "SYNs sent again", |told| text(told, "/tcp/connect/syn_retransmits")).right(),
+    column("challenges", "CHAL", 4, "challenge ACKs", |told| text(told, "/tcp/connect/challenges")).right(),
+    column("after", "AFTER", 9, "since the attempt began", after).right(),
+    column("what", "WHAT", 10, "what happened, and why", what),
+    column("cause", "CAUSE", 16, "why it failed", |told| text(told, "/tcp/connect/cause")),
+    column("error", "ERROR", 12, "the error that the application got", |told| text(told, "/error/type")),
+    column("soft_error", "SOFT_ERROR", 12, "ICMP error", |told| text(told, "/tcp/connect/soft_error")),
+    column("code", "CODE", 30, "the calling code's functions, innermost first", code),
+    column("diagnosis", "DIAGNOSIS", 40, "what it means", |told| text(told, "/diagnosis/summary")),
 ];
 
 /// What a line has unless told otherwise.
