@@ -83,6 +83,18 @@ impl Trace {
         Ok(event)
     }
 
+    /// Reads on to the first event of this kind, and returns those before it and that one.
+    pub fn until(&mut self, kind: &str) -> Result<(Vec<Json>, Json)> {
+        let mut before = Vec::new();
+        loop {
+            let event = self.next_event()?;
+            if event.text("/event")? == kind {
+                return Ok((before, event));
+            }
+            before.push(event);
+        }
+    }
+
     /// Reads on to the end of an attempt and returns its retransmits and its last event.
     pub fn expect_end(&mut self, kind: &str) -> Result<(Vec<Json>, Json)> {
         let mut retransmits = Vec::new();

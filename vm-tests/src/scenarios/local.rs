@@ -28,15 +28,9 @@ fn only_with_drops(netns: &Netns) -> Value {
 
 /// Takes drops apart from what else is told, up to the end of the attempt.
 fn drops_and_end(trace: &mut Trace) -> Result<(Vec<Json>, Vec<Json>, Json)> {
-    let (mut drops, mut others) = (Vec::new(), Vec::new());
-    loop {
-        let event = trace.next_event()?;
-        match event.text("/event")? {
-            "skb.drop" => drops.push(event),
-            "connect.failed" => return Ok((drops, others, event)),
-            _ => others.push(event),
-        }
-    }
+    let (before, end) = trace.until("connect.failed")?;
+    let (drops, others) = before.into_iter().partition(|event| event.at("/event") == "skb.drop");
+    Ok((drops, others, end))
 }
 
 /// Since 6.17 the kernel tells that the retransmit did not leave the host either; before, it tells nothing.

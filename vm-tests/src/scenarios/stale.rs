@@ -5,12 +5,12 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use nix::sys::socket::{setsockopt, sockopt::TcpRepair};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::expect::{failure, only, only_with_starts, owned, tuple};
-use crate::harness::{Connect, Ended, Fate, Json, Lab, Netns, Which, listen, listen_deaf};
+use crate::harness::{Connect, Ended, Fate, Lab, Netns, Which, listen, listen_deaf};
 
 super::scenarios!["stale":
     port_of_a_half_open_connection_is_used_again,
@@ -149,17 +149,13 @@ fn half_closed_twin_behind_a_redirect(lab: &Lab) -> Result<()> {
     let patience = Duration::from_millis(1500);
     let tried = netns.run("mesh", || Connect::to(service).from(local).giving_up_after(patience).run())?;
     ensure!(tried.ended == Ended::GaveUp, "{tried:?}");
-    let mut events = Vec::new();
-    while events.last().is_none_or(|event: &Json| event.at("/event") != "connect.failed") {
-        events.push(trace.next_event()?);
-    }
+    let (events, end) = trace.until("connect.failed")?;
     let of = |kind: &str| events.iter().filter(|event| event.at("/event") == kind).count();
     let (challenges, retransmits) = (of("connect.challenge"), of("connect.retransmit"));
     ensure!((1..=3).contains(&challenges) && (1..=4).contains(&retransmits), "{events:?}");
-    let end = events.last().context("an end")?;
-    failure(end, "closed_by_app", None)?;
-    tuple(end, &tried, "203.0.113.7:80")?;
-    owned(end, &tried, "mesh", &netns)?;
+    failure(&end, "closed_by_app", None)?;
+    tuple(&end, &tried, "203.0.113.7:80")?;
+    owned(&end, &tried, "mesh", &netns)?;
     end.is("/tcp/connect/stale_peer", true)?
         .is("/tcp/connect/challenges", challenges)?
         .is("/tcp/connect/syn_retransmits", retransmits)?

@@ -175,12 +175,7 @@ fn subflow_that_the_kernel_opens_itself(lab: &Lab) -> Result<()> {
     }
     // The server's end has the second path as well, being in the same namespace, and may try it first: towards the
     // client's port, where nobody listens.
-    let end = loop {
-        let event = trace.next_event()?;
-        if event.text("/event")? == "connect.established" {
-            break event;
-        }
-    };
+    let (_, end) = trace.until("connect.established")?;
     let worker = end.text("/process/comm")?;
     ensure!(worker.starts_with("kworker/"), "{worker} is no worker of the kernel");
     ensure!(end.list("/stack/user").unwrap_or_default().is_empty(), "{}", end.at("/stack/user"));
