@@ -30,10 +30,11 @@ impl Events {
         if self.named.insert(pid) {
             line(&json!({"ph": "M", "name": "process_name", "pid": pid, "args": {"name": process.comm}}));
         }
-        // Asynchronous slices: attempts to one peer may overlap, which those of a thread may not.
+        // Asynchronous slices: attempts to one peer may overlap, which those of a thread may not. A local id is one of
+        // its process; Perfetto takes others out of the processes.
         let slice = |phase: &str, time: UnixNano, args: Value| {
             json!({
-                "ph": phase, "cat": "connect", "id": format!("{id:#x}"), "name": peer, "pid": pid, "tid": pid,
+                "ph": phase, "cat": "connect", "id2": {"local": format!("{id:#x}")}, "name": peer, "pid": pid, "tid": pid,
                 "ts": microseconds(time), "args": args,
             })
         };
@@ -80,7 +81,7 @@ mod tests {
         assert_eq!((started.len(), ended.len(), of("n").len()), (3, 2, 1));
         for end in ended {
             let same =
-                |begin: &&&Value| ["id", "cat", "name", "pid"].iter().all(|key| begin[*key] == end[*key]);
+                |begin: &&&Value| ["id2", "cat", "name", "pid"].iter().all(|key| begin[*key] == end[*key]);
             let begin = started.iter().find(same).unwrap();
             assert!(begin["ts"].as_f64().unwrap() <= end["ts"].as_f64().unwrap());
         }
