@@ -102,6 +102,9 @@ export interface Trace {
   ended_unix_nano: string | null;
   filter?: Record<string, unknown>;
   slow_ms?: number;
+  recorder?: { before_s: number; after_s: number; filter: string };
+  matched_unix_nano?: string;
+  recorded_from_unix_nano?: string;
   events: { first_seq: number; next_seq: number };
   counters: Counters;
 }

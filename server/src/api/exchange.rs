@@ -67,8 +67,6 @@ pub(super) fn router() -> ApiRouter<Arc<App>> {
 const NDJSON: &str = "application/x-ndjson";
 /// The largest file that import takes.
 const MAX_FILE: usize = 256 << 20;
-/// A client that sends nothing of its file for so long is gone.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// How long the rest of a refused file is read.
 const DRAIN_FOR: Duration = Duration::from_secs(5);
 
@@ -119,13 +117,8 @@ async fn import(
 async fn read(mut import: Import, body: Body) -> Result<Arc<Trace>, Problem> {
     let mut body = body.into_data_stream();
     let mut size = 0;
-    loop {
-        let bytes = match timeout(PATIENCE, body.next()).await {
-            Ok(Some(Ok(bytes))) => bytes,
-            Ok(None) => break,
-            Ok(Some(Err(error))) => return Err(Problem::unread_body(&error.to_string())),
-            Err(_) => return Err(Problem::unread_body("nothing came for 30 seconds")),
-        };
+    while let Some(bytes) = body.next().await {
+        let bytes = bytes.map_err(|error| Problem::unread_body(&error.to_string()))?;
         size += bytes.len();
         if size > MAX_FILE {
             return Err(Problem::too_large(MAX_FILE));

@@ -17,6 +17,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use futures_util::StreamExt as _;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -134,8 +135,15 @@ async fn read_json(request: Request) -> Result<Value, Problem> {
     serde_json::from_slice(&bytes).map_err(|error| Problem::bad_json(&error.to_string()))
 }
 
-async fn bounded(body: Body) -> Result<axum::body::Bytes, Problem> {
-    axum::body::to_bytes(body, MAX_BODY).await.map_err(|_| Problem::too_large(MAX_BODY))
+async fn bounded(body: Body) -> Result<Vec<u8>, Problem> {
+    let (mut body, mut bytes) = (body.into_data_stream(), Vec::new());
+    while let Some(piece) = body.next().await {
+        bytes.extend_from_slice(&piece.map_err(|error| Problem::unread_body(&error.to_string()))?);
+        if bytes.len() > MAX_BODY {
+            return Err(Problem::too_large(MAX_BODY));
+        }
+    }
+    Ok(bytes)
 }
 
 fn is_declared_as_json(headers: &HeaderMap) -> bool {

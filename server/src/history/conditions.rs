@@ -16,19 +16,56 @@ use crate::{
 pub(super) struct Conditions {
     pub(super) text: String,
     pub(super) values: Vec<Sql>,
+    cause: Option<Found>,
+    peer: Option<Found>,
+    /// Whether there are terms that only the rows can tell about.
+    is_rest: bool,
+}
+
+/// How the rows that fit lie in an index of the column.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Found {
+    /// In one place, in the order of their ids.
+    Together,
+    /// In several places, or in a range.
+    Apart,
 }
 
 impl Conditions {
     /// What holds of every attempt that the filter means.
     pub(super) fn of(filter: &Filter, now: UnixNano) -> Self {
         let mut conditions = Self::default();
-        for term in filter.terms.iter().filter(|term| !term.not && term.op == Op::Is) {
-            conditions.add(term, now);
+        for term in &filter.terms {
+            conditions.is_rest |= conditions.add(term, now).is_none();
         }
         conditions
     }
 
-    fn add(&mut self, term: &Term, now: UnixNano) {
+    /// The index that finds these rows, where there is one.
+    pub(super) fn index(&self) -> Option<&'static str> {
+        match (self.cause, self.peer) {
+            (Some(_), Some(_)) => Some("attempts_by_cause_and_peer"),
+            (Some(_), None) => Some("attempts_by_cause"),
+            (None, Some(_)) => Some("attempts_by_peer"),
+            (None, None) => None,
+        }
+    }
+
+    /// Whether that index has them in the order of their ids, so that a page of them is found without all of them.
+    pub(super) fn are_in_order(&self) -> bool {
+        [self.cause, self.peer].into_iter().flatten().all(|found| found == Found::Together)
+    }
+
+    /// Whether a row that fits is one that the filter means.
+    pub(super) fn are_all(&self) -> bool {
+        !self.is_rest
+    }
+
+    /// None when the database cannot check the term.
+    fn add(&mut self, term: &Term, now: UnixNano) -> Option<()> {
+        if term.not || term.op != Op::Is {
+            return None;
+        }
         let column = match term.field {
             Field::Outcome => "state",
             Field::Cause => "cause",
@@ -38,23 +75,52 @@ impl Conditions {
             Field::Comm => "comm",
             Field::Pid => "pid",
             Field::Since | Field::Until => "start_ns",
-            _ => return,
+            _ => return None,
         };
-        let alternatives: Option<Vec<_>> =
-            term.values.iter().map(|value| range(term.field, value, now)).collect();
-        // A value of another kind: the rows will tell.
-        let Some(alternatives) = alternatives else { return };
-        let one = |(first, last): (Sql, Sql)| {
-            let same = first == last;
-            self.values.push(first);
-            if same {
-                return format!("{column} = ?");
-            }
-            self.values.push(last);
-            format!("{column} BETWEEN ? AND ?")
+        let alternatives = term.values.iter().map(|value| range(term.field, value, now));
+        let alternatives = alternatives.collect::<Option<Vec<_>>>()?;
+        let found = match &alternatives[..] {
+            [(first, last)] if first == last => Found::Together,
+            _ => Found::Apart,
         };
-        let alternatives: Vec<_> = alternatives.into_iter().map(one).collect();
-        self.text.extend([" AND (", &alternatives.join(" OR "), ")"]);
+        match term.field {
+            Field::Cause => self.cause = self.cause.max(Some(found)),
+            Field::Peer => self.peer = self.peer.max(Some(found)),
+            _ => {}
+        }
+        if term.field == Field::Peer && found == Found::Apart {
+            self.add_span(&term.values);
+        }
+        self.add_alternatives(column, alternatives);
+        Some(())
+    }
+
+    fn add_alternatives(&mut self, column: &str, alternatives: Vec<(Sql, Sql)>) {
+        // Several values are something that an index can look up; ranges that are alternatives are not.
+        if alternatives.iter().all(|(first, last)| first == last) {
+            let marks = vec!["?"; alternatives.len()].join(", ");
+            self.text.extend([" AND ", column, " IN (", &marks, ")"]);
+            self.values.extend(alternatives.into_iter().map(|(first, _)| first));
+        } else {
+            let marks = vec![format!("{column} BETWEEN ? AND ?"); alternatives.len()].join(" OR ");
+            self.text.extend([" AND (", &marks, ")"]);
+            self.values.extend(alternatives.into_iter().flat_map(|(first, last)| [first, last]));
+        }
+    }
+
+    /// From the first address of all these networks to the last one, which an index can take.
+    fn add_span(&mut self, networks: &[Value]) {
+        let bounds = || {
+            networks.iter().filter_map(|value| match value {
+                Value::Network(network) => Some(bounds(*network)),
+                _ => None,
+            })
+        };
+        if let (Some((first, _)), Some((_, last))) = (bounds().min(), bounds().max_by_key(|(_, last)| *last))
+        {
+            self.text.push_str(" AND peer BETWEEN ? AND ?");
+            self.values.extend([Sql::Blob(first.into()), Sql::Blob(last.into())]);
+        }
     }
 }
 

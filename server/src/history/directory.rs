@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::{Connection, ErrorCode, config::DbConfig};
 
 use super::schema::{self, SchemaError};
 use crate::event::UnixNano;
@@ -24,6 +24,8 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 pub(super) struct Opened {
     pub(super) connection: Connection,
     pub(super) file: PathBuf,
+    /// What the one before it is called now, if that was damaged.
+    pub(super) aside: Option<PathBuf>,
     /// Held as long as the server runs.
     pub(super) lock: File,
 }
@@ -64,15 +66,16 @@ pub(super) fn open(directory: &Path) -> Result<Opened, Unusable> {
         Err(TryLockError::Error(error)) => return Err(unusable(error)),
     }
     let file = directory.join(DATABASE);
+    let mut aside = None;
     let connection = match open_database(&file) {
         Err(SchemaError::Sqlite(error)) if is_damage(&error) => {
-            set_aside(&file, &error).map_err(unusable)?;
+            aside = Some(set_aside(&file, &error).map_err(unusable)?);
             open_database(&file)
         }
         opened => opened,
     };
     let connection = connection.map_err(|error| Unusable::at(&file, &error))?;
-    Ok(Opened { connection, file, lock })
+    Ok(Opened { connection, file, aside, lock })
 }
 
 pub(super) fn open_database(file: &Path) -> Result<Connection, SchemaError> {
@@ -107,8 +110,15 @@ pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }
 
-/// Renames a damaged database, with what belongs to it: whoever needs it may still get something out of it.
-pub(super) fn set_aside(file: &Path, damage: &dyn Display) -> io::Result<()> {
+/// Has a connection leave the log beside the database as it is when it is closed. Else the last one would remove the log
+/// by its name, and that may be another database's by then.
+pub(super) fn leave_log(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map(drop)
+}
+
+/// Renames a damaged database, with what belongs to it: whoever needs it may still get something out of it. Returns the
+/// new name.
+pub(super) fn set_aside(file: &Path, damage: &dyn Display) -> io::Result<PathBuf> {
     let suffix = format!("damaged-{}", UnixNano::now().0 / 1_000_000_000);
     let aside = |suffix: &str, of: &str| PathBuf::from(format!("{}{of}.{suffix}", file.display()));
     for part in ["-wal", "-shm"] {
@@ -124,7 +134,7 @@ pub(super) fn set_aside(file: &Path, damage: &dyn Display) -> io::Result<()> {
         file.display(),
         to.display()
     );
-    Ok(())
+    Ok(to)
 }
 
 #[cfg(test)]

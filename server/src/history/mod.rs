@@ -97,10 +97,9 @@ impl History {
         let opened = directory::open(directory)?;
         let unusable = |error: rusqlite::Error| Unusable::at(directory, &error);
         let next_key = reads::last_key(&opened.connection).map_err(unusable)? + 1;
-        let shared = Arc::new(Shared {
-            status: Mutex::new(Status::recording(directory)),
-            readers: Readers::of(&opened.file),
-        });
+        let mut status = Status::recording(directory);
+        opened.aside.iter().for_each(|aside| status.began_anew(aside));
+        let shared = Arc::new(Shared { status: Mutex::new(status), readers: Readers::of(&opened.file) });
         let (queue, queued) = queue::queue();
         let writer = Writer::start(opened, queued, Arc::clone(&shared), limits)
             .map_err(|error| Unusable::at(directory, &error))?;
@@ -174,13 +173,15 @@ pub(crate) struct Record {
     history: Arc<History>,
     pub(crate) key: i64,
     lost: AtomicU64,
+    /// Events that were committed.
+    kept: AtomicU64,
     /// The oldest event there, 0 while there is none.
     first_seq: AtomicU64,
 }
 
 impl Record {
     pub(crate) fn new(history: Arc<History>, key: i64, first_seq: u64) -> Self {
-        Self { history, key, lost: AtomicU64::new(0), first_seq: first_seq.into() }
+        Self { history, key, lost: AtomicU64::new(0), kept: AtomicU64::new(0), first_seq: first_seq.into() }
     }
 
     /// Hands events over, with the attempts as they stand after them. Never waits: what the queue cannot take is
@@ -213,9 +214,17 @@ impl Record {
         self.lost.fetch_add(events, Ordering::Relaxed);
     }
 
-    /// The first event is there.
-    fn began_with(&self, seq: u64) {
-        let _ = self.first_seq.compare_exchange(0, seq, Ordering::Relaxed, Ordering::Relaxed);
+    /// These events are there.
+    fn committed(&self, events: &[Line]) {
+        let first = events.first().map_or(0, |line| line.seq);
+        let _ = self.first_seq.compare_exchange(0, first, Ordering::Relaxed, Ordering::Relaxed);
+        self.kept.fetch_add(events.len() as u64, Ordering::Relaxed);
+    }
+
+    /// The database that had them was set aside.
+    fn lose_kept(&self) {
+        self.first_seq.store(0, Ordering::Relaxed);
+        self.lose(self.kept.swap(0, Ordering::Relaxed));
     }
 
     /// The oldest event that was kept; it may have gone since.

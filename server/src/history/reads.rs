@@ -3,7 +3,7 @@
 use std::{
     net::{IpAddr, Ipv6Addr},
     path::{Path, PathBuf},
-    sync::{Arc, Condvar, Mutex},
+    sync::{Arc, Condvar, Mutex, PoisonError},
 };
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, named_params};
@@ -11,6 +11,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, named_params}
 use super::{
     HistoryError,
     conditions::Conditions,
+    directory::{is_damage, leave_log},
     schema::{MAX_SEQ, row_id, seq_of},
 };
 use crate::{
@@ -18,13 +19,15 @@ use crate::{
     event::UnixNano,
     filter::Filter,
     request::TraceRequest,
-    trace::{CountersJson, EndReason, lock},
+    trace::{CountersJson, EndReason, Recorded, lock},
 };
 
 /// Connections that read at once; who comes later waits.
 const MAX_READERS: usize = 4;
 /// Kibibytes of pages that each of them holds.
 const READER_CACHE: i64 = 1024;
+/// Sequence numbers among which a page is looked for before the whole trace is asked.
+const NEWEST: i64 = 16_384;
 /// Traces listed. There may be more when very many are short.
 const MAX_LISTED: u32 = 1000;
 
@@ -39,6 +42,19 @@ pub(super) struct Readers {
 struct Pool {
     idle: Vec<Connection>,
     open: usize,
+    /// How often the file was replaced.
+    replaced: u64,
+    /// That the file turned out to be damaged.
+    damage: Option<rusqlite::Error>,
+}
+
+impl Pool {
+    /// Remembers an error that the file itself is to blame for.
+    fn note(&mut self, error: &rusqlite::Error) {
+        if let Some(code) = error.sqlite_error().filter(|_| is_damage(error)) {
+            self.damage = Some(rusqlite::Error::SqliteFailure(*code, Some(error.to_string())));
+        }
+    }
 }
 
 impl Readers {
@@ -59,41 +75,56 @@ impl Readers {
             return Err(HistoryError::Unavailable("nothing is kept".into()));
         };
         blocking(|| {
-            let connection = self.take(file)?;
+            let (connection, replaced) = self.take(file)?;
             let answer = query(&connection);
-            let mut pool = lock(&self.idle);
-            // A connection that met an error may be one to a file that is no longer there.
-            if answer.is_ok() {
-                pool.idle.push(connection);
-            } else {
-                pool.open -= 1;
-            }
-            drop(pool);
-            self.returned.notify_one();
+            self.give_back(connection, replaced, answer.as_ref().err());
             Ok(answer?)
         })
     }
 
-    fn take(&self, file: &Path) -> rusqlite::Result<Connection> {
+    fn take(&self, file: &Path) -> rusqlite::Result<(Connection, u64)> {
         let mut pool = lock(&self.idle);
         loop {
             if let Some(connection) = pool.idle.pop() {
-                return Ok(connection);
+                return Ok((connection, pool.replaced));
             }
             if pool.open < MAX_READERS {
-                let connection = open(file)?;
+                let connection = open(file).inspect_err(|error| pool.note(error))?;
                 pool.open += 1;
-                return Ok(connection);
+                return Ok((connection, pool.replaced));
             }
-            pool = self.returned.wait(pool).unwrap_or_else(std::sync::PoisonError::into_inner);
+            pool = self.returned.wait(pool).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
-    /// Forgets connections to a file that was replaced.
+    fn give_back(&self, connection: Connection, replaced: u64, error: Option<&rusqlite::Error>) {
+        let mut pool = lock(&self.idle);
+        // One to a file that has been replaced since is closed, and counts no more.
+        if pool.replaced != replaced {
+            return;
+        }
+        match error {
+            None => pool.idle.push(connection),
+            Some(error) => {
+                pool.open -= 1;
+                pool.note(error);
+            }
+        }
+        drop(pool);
+        self.returned.notify_one();
+    }
+
+    /// The damage that somebody has met in the file.
+    pub(super) fn damage(&self) -> Option<rusqlite::Error> {
+        lock(&self.idle).damage.take()
+    }
+
+    /// The file was replaced.
     pub(super) fn clear(&self) {
         let mut pool = lock(&self.idle);
-        pool.open -= pool.idle.len();
-        pool.idle.clear();
+        *pool = Pool { replaced: pool.replaced + 1, ..Pool::default() };
+        drop(pool);
+        self.returned.notify_all();
     }
 }
 
@@ -106,6 +137,7 @@ fn blocking<T>(work: impl FnOnce() -> T) -> T {
 
 fn open(file: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    leave_log(&connection)?;
     connection.pragma_update(None, "query_only", true)?;
     connection.pragma_update(None, "cache_size", -READER_CACHE)?;
     Ok(connection)
@@ -121,6 +153,7 @@ pub(crate) struct Kept {
     pub(crate) end_reason: EndReason,
     pub(crate) request: TraceRequest,
     pub(crate) counters: CountersJson,
+    pub(crate) recorded: Option<Recorded>,
     /// The oldest event, and the one that would be next; equal when there is none.
     pub(crate) first_seq: u64,
     pub(crate) next_seq: u64,
@@ -129,8 +162,8 @@ pub(crate) struct Kept {
 const TRACES: &str =
     "SELECT key, id, created_ns, coalesce(ended_ns, touched_ns), end_reason, request, counters,
     (SELECT min(id) FROM events WHERE id BETWEEN key << 40 AND (key << 40) + :max),
-    (SELECT max(id) FROM events WHERE id BETWEEN key << 40 AND (key << 40) + :max)
-    FROM traces WHERE state IN ('running', 'ended')";
+    (SELECT max(id) FROM events WHERE id BETWEEN key << 40 AND (key << 40) + :max),
+    matched_ns, recorded_from_ns FROM traces WHERE state IN ('running', 'ended')";
 
 /// The traces, newest first.
 pub(super) fn list(connection: &Connection) -> rusqlite::Result<Vec<Kept>> {
@@ -161,9 +194,14 @@ fn kept(row: &Row<'_>) -> rusqlite::Result<Kept> {
             .unwrap_or(EndReason::Interrupted),
         request: json(row, 5)?,
         counters,
+        recorded: recorded(row.get(9)?, row.get(10)?),
         first_seq: seq(7)?.unwrap_or(next_seq),
         next_seq,
     })
+}
+
+fn recorded(matched: Option<i64>, from: Option<i64>) -> Option<Recorded> {
+    Some(Recorded { matched: nanos(matched?), from: nanos(from?) })
 }
 
 fn nanos(value: i64) -> UnixNano {
@@ -208,16 +246,58 @@ pub(super) fn attempts(
     before: Option<u64>,
     limit: usize,
 ) -> rusqlite::Result<Vec<Attempt>> {
-    let last = before.map_or(MAX_SEQ, |before| before.saturating_sub(1));
-    let Conditions { text, mut values } = Conditions::of(filter, now);
-    let mut statement = connection.prepare_cached(&format!(
-        "SELECT attempts.id, last_seq, retransmit_ns, json
-         FROM attempts JOIN events ON events.id = (attempts.id & ~{MAX_SEQ}) | last_seq
-         WHERE TRUE{text} AND attempts.id BETWEEN ? AND ? ORDER BY attempts.id DESC LIMIT ?"
-    ))?;
-    values.extend([row_id(key, 0).into(), row_id(key, last).into()]);
-    values.push(i64::try_from(limit).unwrap_or(i64::MAX).into());
+    let conditions = Conditions::of(filter, now);
+    let first = row_id(key, 0);
+    let last = row_id(key, before.map_or(MAX_SEQ, |before| before.saturating_sub(1)));
+    if conditions.are_in_order() {
+        return page(connection, &conditions, conditions.index(), (first, last), limit);
+    }
+    // Else all that fits would have to be sorted, and for every page anew.
+    if !conditions.are_all() {
+        return page(connection, &conditions, None, (first, last), limit);
+    }
+    // What fits often has a page among the newest already, and of what does not there is little to sort.
+    let newest: Option<i64> = connection.query_row(
+        "SELECT max(id) FROM attempts WHERE id BETWEEN ?1 AND ?2",
+        [first, last],
+        |row| row.get(0),
+    )?;
+    let Some(newest) = newest else { return Ok(Vec::new()) };
+    let middle = first.max(newest - NEWEST);
+    let mut meant = page(connection, &conditions, None, (middle, last), limit)?;
+    if meant.len() < limit {
+        let older = (first, middle - 1);
+        meant.extend(page(connection, &conditions, conditions.index(), older, limit - meant.len())?);
+    }
+    Ok(meant)
+}
+
+/// The newest attempts of a range of rows, found by this index, or one after the other.
+fn page(
+    connection: &Connection,
+    conditions: &Conditions,
+    index: Option<&'static str>,
+    (first, last): (i64, i64),
+    limit: usize,
+) -> rusqlite::Result<Vec<Attempt>> {
+    let mut statement = connection.prepare_cached(&page_query(conditions, index))?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let range = [first.into(), last.into()];
+    let values = range.into_iter().chain(conditions.values.iter().cloned()).chain([limit.into()]);
     statement.query_map(rusqlite::params_from_iter(values), attempt)?.collect()
+}
+
+pub(super) fn page_query(conditions: &Conditions, index: Option<&'static str>) -> String {
+    let text = &conditions.text;
+    let by = index.map_or("NOT INDEXED".to_owned(), |index| format!("INDEXED BY {index}"));
+    // The inner query can do with what is in the index.
+    format!(
+        "SELECT attempts.id, last_seq, retransmit_ns, json
+         FROM (SELECT id FROM attempts {by} WHERE id BETWEEN ? AND ?{text} ORDER BY id DESC LIMIT ?) AS page
+         JOIN attempts ON attempts.id = page.id
+         JOIN events ON events.id = (attempts.id & ~{MAX_SEQ}) | last_seq
+         ORDER BY attempts.id DESC"
+    )
 }
 
 fn attempt(row: &Row<'_>) -> rusqlite::Result<Attempt> {

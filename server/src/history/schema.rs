@@ -13,7 +13,8 @@ const SEQ_BITS: u32 = 40;
 pub(crate) const MAX_SEQ: u64 = (1 << SEQ_BITS) - 1;
 
 /// Each brings a file from the version of its index to the next one.
-const MIGRATIONS: &[&str] = &[include_str!("schema/1.sql"), include_str!("schema/2.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("schema/1.sql"), include_str!("schema/2.sql"), include_str!("schema/3.sql")];
 
 /// What is wrong with a file.
 #[derive(Debug, thiserror::Error)]

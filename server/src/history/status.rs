@@ -48,6 +48,15 @@ impl Status {
         Self { state: HistoryState::Recording, directory, detail: String::new(), remedy: String::new() }
     }
 
+    /// A file was damaged, and another one is written now.
+    pub(super) fn began_anew(&mut self, aside: &Path) {
+        self.resume();
+        self.detail =
+            format!("the file of earlier traces was damaged, and is set aside as {}", aside.display());
+        self.remedy =
+            "look for errors of that file system; when nothing of the file is needed, remove it".into();
+    }
+
     pub(super) fn pause(&mut self, detail: String, remedy: &str) {
         (self.state, self.detail, self.remedy) = (HistoryState::Paused, detail, remedy.into());
     }

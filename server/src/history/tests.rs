@@ -1,14 +1,20 @@
 //! The database by itself: older files, what leaves, what queries find.
 
-use std::{fmt::Write as _, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, types::Value as Sql};
 
 use super::{
+    conditions::Conditions,
     queue::{Batch, Line, Message, queue},
     reads, retention, schema, writer,
 };
-use crate::{attempt::sample, event::UnixNano, filter::Filter, history::Limits};
+use crate::{
+    attempt::{Attempt, sample},
+    event::UnixNano,
+    filter::Filter,
+    history::Limits,
+};
 
 fn database() -> Connection {
     let mut connection = Connection::open_in_memory().unwrap();
@@ -21,7 +27,7 @@ fn fill(connection: &mut Connection, key: i64, state: &str, count: u64, time: u6
     let transaction = connection.transaction().unwrap();
     transaction
         .execute(
-            "INSERT INTO traces VALUES (?1, ?2, ?3, ?4, ?4, ?4, 'requested', '{}', '{}')",
+            "INSERT INTO traces VALUES (?1, ?2, ?3, ?4, ?4, ?4, 'requested', '{}', '{}', NULL, NULL)",
             (key, format!("trace-{key}"), state, time.cast_signed()),
         )
         .unwrap();
@@ -48,18 +54,72 @@ fn a_file_of_the_first_version_is_brought_to_the_newest() {
     connection.execute_batch(include_str!("schema/1-filled.sql")).unwrap();
     schema::migrate(&mut connection).unwrap();
     let version: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
-    assert_eq!(version, 2);
+    assert_eq!(version, 3);
     let kept = reads::list(&connection).unwrap();
     assert_eq!((kept.len(), kept[0].id.as_str(), kept[0].next_seq), (1, "0123456789ab", 3));
     assert_eq!(seqs(&connection, 1), [1, 2]);
     assert_eq!(attempts(&connection, 1, "cause=timeout peer=203.0.113.0/24 port=22", None), [1]);
-    let mut plan = String::new();
-    let mut statement = connection
-        .prepare("EXPLAIN QUERY PLAN SELECT id FROM attempts WHERE cause = 'x' AND peer = x'00'")
-        .unwrap();
-    let rows = statement.query_map([], |row| row.get::<_, String>(3)).unwrap();
-    rows.for_each(|row| write!(plan, "{}", row.unwrap()).unwrap());
-    assert!(plan.contains("attempts_by_cause"), "{plan}");
+    assert_eq!(kept[0].recorded, None);
+}
+
+#[test]
+fn attempts_of_one_cause_and_peer_are_not_sorted() {
+    let connection = database();
+    for (filter, index) in [
+        ("cause=timeout", "attempts_by_cause (cause=? AND rowid>"),
+        ("peer=::1", "attempts_by_peer (peer=? AND rowid>"),
+        ("peer=::1 cause=timeout", "attempts_by_cause_and_peer (cause=? AND peer=? AND rowid>"),
+        (
+            "peer=::1 cause=timeout duration>1s port=22",
+            "attempts_by_cause_and_peer (cause=? AND peer=? AND rowid>",
+        ),
+        ("", "PRIMARY KEY (rowid>"),
+    ] {
+        let plan = plan(&connection, filter, true);
+        // What comes behind concerns the rows of the page alone.
+        let found = plan.split("SCAN page").next().unwrap();
+        assert!(found.contains(index) && !found.contains("TEMP B-TREE"), "{filter}: {plan}");
+    }
+    for (filter, index) in [
+        ("cause=timeout,refused", "attempts_by_cause (cause=? AND rowid>"),
+        ("peer=10.0.0.0/8,::1", "attempts_by_peer (peer>? AND peer<?)"),
+        ("peer=10.0.0.0/8 cause=timeout", "attempts_by_cause_and_peer (cause=? AND peer>? AND peer<?)"),
+    ] {
+        let plan = plan(&connection, filter, false);
+        // Of the rows' numbers alone.
+        assert!(plan.contains(&format!("COVERING INDEX {index}")), "{filter}: {plan}");
+    }
+}
+
+/// How the database would find a page of these attempts.
+fn plan(connection: &Connection, filter: &str, in_order: bool) -> String {
+    let conditions = Conditions::of(&filter.parse().unwrap(), UnixNano::now());
+    assert_eq!(conditions.are_in_order(), in_order, "{filter}");
+    let query = format!("EXPLAIN QUERY PLAN {}", reads::page_query(&conditions, conditions.index()));
+    let values = vec![Sql::Null; conditions.values.len() + 3];
+    let mut statement = connection.prepare(&query).unwrap();
+    let rows =
+        statement.query_map(rusqlite::params_from_iter(values), |row| row.get::<_, String>(3)).unwrap();
+    rows.fold(String::new(), |plan, row| plan + &row.unwrap() + "\n")
+}
+
+#[test]
+fn a_page_goes_on_behind_the_newest_attempts() {
+    let mut connection = database();
+    // Few are among the newest, many before them, and between the two there are none.
+    fill(&mut connection, 1, "ended", 5, 1);
+    let newest: Vec<_> = [100_000, 100_001].map(|seq| sample("connect.failed", seq)).into();
+    let transaction = connection.transaction().unwrap();
+    let line = |it: &Attempt| Line { seq: it.first_seq, time: 1, json: Arc::clone(&it.newest) };
+    let events = newest.iter().map(line).collect();
+    writer::keep(&transaction, &Batch { key: 1, events, attempts: newest }).unwrap();
+    transaction.commit().unwrap();
+    for filter in
+        ["peer=::/64", "cause=timeout,refused", "peer=::/64 cause=timeout", "peer=::/64 duration>1ms"]
+    {
+        assert_eq!(attempts(&connection, 1, filter, None), [100_001, 100_000, 5], "{filter}");
+        assert_eq!(attempts(&connection, 1, filter, Some(5)), [4, 3, 2], "{filter}");
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::{
     fs::File,
     io,
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Weak},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -43,6 +43,8 @@ pub(super) struct Writer {
     shared: Arc<Shared>,
     limits: Limits,
     followed: HashMap<i64, Followed>,
+    /// Those that have ended, as long as somebody else has them.
+    settled: Vec<Weak<Trace>>,
     ticked: Instant,
     /// There is more to remove.
     removing: bool,
@@ -65,7 +67,7 @@ impl Writer {
         shared: Arc<Shared>,
         limits: Limits,
     ) -> io::Result<JoinHandle<()>> {
-        let Opened { connection, file, lock } = opened;
+        let Opened { connection, file, lock, aside: _ } = opened;
         let mut writer = Self {
             connection,
             file,
@@ -74,6 +76,7 @@ impl Writer {
             shared,
             limits,
             followed: HashMap::new(),
+            settled: Vec::new(),
             ticked: Instant::now(),
             removing: true,
         };
@@ -168,10 +171,9 @@ impl Writer {
     fn settle(&mut self, messages: &[Message]) {
         for message in messages {
             if let Message::Keep(Batch { key, events, .. }) = message
-                && let (Some(followed), Some(first)) = (self.followed.get(key), events.first())
-                && let Some(record) = followed.trace.record()
+                && let Some(record) = self.followed.get(key).and_then(|followed| followed.trace.record())
             {
-                record.began_with(first.seq);
+                record.committed(events);
             }
         }
         for followed in self.followed.values_mut() {
@@ -180,9 +182,11 @@ impl Writer {
         self.followed.retain(|_, followed| {
             if followed.ended {
                 followed.trace.settle();
+                self.settled.push(Arc::downgrade(&followed.trace));
             }
             !followed.ended
         });
+        self.settled.retain(|trace| trace.strong_count() > 0);
     }
 
     fn lose(&mut self, messages: &[Message]) {
@@ -211,6 +215,9 @@ impl Writer {
 
     /// Free space first: without it nothing is written, and with it a pause ends.
     fn look_after(&mut self) -> rusqlite::Result<()> {
+        if let Some(damage) = self.shared.readers.damage() {
+            return Err(damage);
+        }
         // A file system that cannot be asked is one that writing will tell of.
         let free = retention::free_bytes(&self.file).unwrap_or(u64::MAX);
         if self.is_paused() {
@@ -274,16 +281,25 @@ impl Writer {
 
     /// The file turned out to be damaged while it was used.
     fn begin_anew(&mut self, damage: &rusqlite::Error) {
-        let anew = directory::set_aside(&self.file, damage)
-            .map_err(|error| error.to_string())
-            .and_then(|()| directory::open_database(&self.file).map_err(|error| error.to_string()));
-        match anew {
-            Ok(connection) => {
-                self.connection = connection;
-                self.shared.readers.clear();
-            }
+        match self.replace(damage) {
+            Ok(aside) => lock(&self.shared.status).began_anew(&aside),
             Err(error) => self.pause_for(error, "start the server again with another --data-dir"),
         }
+    }
+
+    fn replace(&mut self, damage: &rusqlite::Error) -> Result<PathBuf, String> {
+        directory::leave_log(&self.connection).map_err(|error| error.to_string())?;
+        let aside = directory::set_aside(&self.file, damage).map_err(|error| error.to_string())?;
+        self.connection = directory::open_database(&self.file).map_err(|error| error.to_string())?;
+        self.shared.readers.clear();
+        for followed in self.followed.values_mut() {
+            followed.stale = true;
+        }
+        let followed = self.followed.values().map(|followed| Arc::clone(&followed.trace));
+        for trace in followed.chain(self.settled.iter().filter_map(Weak::upgrade)) {
+            trace.record().iter().for_each(|record| record.lose_kept());
+        }
+        Ok(aside)
     }
 }
 
@@ -334,9 +350,11 @@ fn write_row(transaction: &Transaction<'_>, key: i64, followed: &Followed) -> ru
     let state = if followed.ended { "ended" } else { row.state };
     transaction
         .prepare_cached(
-            "INSERT INTO traces VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (key) DO UPDATE SET
+            "INSERT INTO traces VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+                ON CONFLICT (key) DO UPDATE SET
                 state = excluded.state, touched_ns = excluded.touched_ns, ended_ns = excluded.ended_ns,
-                end_reason = excluded.end_reason, counters = excluded.counters",
+                end_reason = excluded.end_reason, counters = excluded.counters,
+                matched_ns = excluded.matched_ns, recorded_from_ns = excluded.recorded_from_ns",
         )?
         .execute(rusqlite::params![
             key,
@@ -348,6 +366,8 @@ fn write_row(transaction: &Transaction<'_>, key: i64, followed: &Followed) -> ru
             row.ended.and_then(|(_, reason)| word(&reason)),
             serde_json::to_string(row.request).unwrap_or_default(),
             serde_json::to_string(&row.counters).unwrap_or_default(),
+            row.recorded.map(|recorded| recorded.matched.0.cast_signed()),
+            row.recorded.map(|recorded| recorded.from.0.cast_signed()),
         ])?;
     Ok(())
 }

@@ -96,6 +96,11 @@ impl Log {
         Ok(Batch { events, next_after, first_seq })
     }
 
+    /// The time from which on every event is held, when older ones have left.
+    pub(super) fn whole_since(&self) -> Option<u64> {
+        self.events.front().filter(|_| self.first_seq > 1).map(|oldest| oldest.time)
+    }
+
     /// The events from the first one on that is of this time, in nanoseconds since 1970, or of a later one.
     pub(super) fn since(&self, time: u64) -> Vec<Line> {
         self.events.iter().skip_while(|line| line.time < time).cloned().collect()

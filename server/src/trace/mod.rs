@@ -40,6 +40,7 @@ pub(crate) use counters::CountersJson;
 use counters::Figures;
 use log::Log;
 pub(crate) use reading::ReadError;
+pub(crate) use recorder::Recorded;
 use recorder::Recorder;
 use totals::Tally;
 
@@ -119,6 +120,7 @@ pub(crate) struct Row<'a> {
     pub(crate) ended: Option<(UnixNano, EndReason)>,
     pub(crate) request: &'a TraceRequest,
     pub(crate) counters: CountersJson,
+    pub(crate) recorded: Option<Recorded>,
 }
 
 /// A trace as the API shows it.
@@ -133,6 +135,10 @@ pub(crate) struct TraceJson {
     /// When the recorder met its first match.
     #[serde(skip_serializing_if = "Option::is_none")]
     matched_unix_nano: Option<UnixNano>,
+    /// From when on everything that the trace told is recorded: `before_s` before the match, or later where the live
+    /// ring did not reach back so far.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recorded_from_unix_nano: Option<UnixNano>,
     #[serde(flatten)]
     request: TraceRequest,
     events: SeqRange,
@@ -197,11 +203,18 @@ impl Trace {
 
     /// One that is in history only.
     fn kept(kept: Kept, history: &Arc<History>) -> Arc<Self> {
-        let Kept { key, id, created, ended, end_reason, request, counters, first_seq, next_seq } = kept;
+        let Kept { key, id, created, ended, end_reason, request, counters, recorded, first_seq, next_seq } =
+            kept;
         let record = Record::new(Arc::clone(history), key, first_seq);
         let figures = Figures::Kept(Box::new(counters));
         let trace = Self { created, ..Self::begin(id, request, figures, Some(record), next_seq) };
-        lock(&trace.state).ended = Some((ended, end_reason));
+        {
+            let mut state = lock(&trace.state);
+            state.ended = Some((ended, end_reason));
+            if let Some(recorder) = &mut state.recorder {
+                recorder.recorded = recorded;
+            }
+        }
         trace.progress.send_modify(|progress| progress.ended = Some(end_reason));
         Arc::new(trace)
     }
@@ -225,20 +238,24 @@ impl Trace {
         let kept;
         let next_seq = {
             let mut state = lock(&self.state);
+            let State { log, attempts, recorder, .. } = &mut *state;
             for body in bodies {
                 self.tally.count(body);
-                let (seq, json) = state.log.append(body);
-                let first_seq = state.attempts.fold(seq, Head::from(body), Arc::clone(&json));
+                let (seq, json) = log.append(body);
+                let first_seq = attempts.fold(seq, Head::from(body), Arc::clone(&json));
                 if let (Some(outlet), Some(first_seq)) = (&self.outlet, first_seq) {
-                    self.send(outlet, state.attempts.get(first_seq));
+                    self.send(outlet, attempts.get(first_seq));
                 }
                 if self.record.is_some() {
                     lines.push(Line { seq, time: body.time_unix_nano.0, json });
-                    touched.extend(first_seq.and_then(|first| state.attempts.get(first)));
+                    let attempt = first_seq.and_then(|first| attempts.get(first));
+                    if let (Some(recorder), Some((_, attempt))) = (&mut *recorder, &attempt) {
+                        recorder.look(attempt);
+                    }
+                    touched.extend(attempt);
                 }
             }
             let touched = touched.into_values().collect();
-            let State { log, attempts, recorder, .. } = &mut *state;
             kept = match recorder {
                 Some(recorder) => recorder.choose(log, attempts, lines, touched),
                 None => (lines, touched),
@@ -311,7 +328,7 @@ impl Trace {
 
     /// As history keeps it.
     pub(crate) fn row(&self) -> Row<'_> {
-        let ended = lock(&self.state).ended;
+        let (ended, recorded) = self.ended_and_recorded();
         let state = if matches!(*lock(&self.figures), Figures::Kept(_)) { "importing" } else { "running" };
         Row {
             id: &self.id,
@@ -320,7 +337,13 @@ impl Trace {
             ended,
             request: &self.request,
             counters: self.counters(),
+            recorded,
         }
+    }
+
+    fn ended_and_recorded(&self) -> (Option<(UnixNano, EndReason)>, Option<Recorded>) {
+        let state = lock(&self.state);
+        (state.ended, state.recorder.as_ref().and_then(|recorder| recorder.recorded))
     }
 
     /// Asks it to stop and waits until its programs are unloaded and all they told is readable. The first
@@ -366,11 +389,8 @@ impl Trace {
     }
 
     pub(crate) fn to_json(&self) -> TraceJson {
-        let (ended, matched) = {
-            let state = lock(&self.state);
-            (state.ended, state.recorder.as_ref().and_then(Recorder::matched))
-        };
-        let is_armed = self.request.recorder.is_some() && matched.is_none();
+        let (ended, recorded) = self.ended_and_recorded();
+        let is_armed = self.request.recorder.is_some() && recorded.is_none();
         TraceJson {
             id: self.id.clone(),
             name: self.request.name.clone(),
@@ -384,7 +404,8 @@ impl Trace {
             end_reason: ended.map(|(_, reason)| reason),
             created_unix_nano: self.created,
             ended_unix_nano: ended.map(|(time, _)| time),
-            matched_unix_nano: matched,
+            matched_unix_nano: recorded.map(|recorded| recorded.matched),
+            recorded_from_unix_nano: recorded.map(|recorded| recorded.from),
             request: TraceRequest { name: None, ..self.request.clone() },
             events: self.range(),
             counters: self.counters(),

@@ -10,20 +10,26 @@ pub(super) struct Recorder {
     filter: Filter,
     before: Duration,
     after: Duration,
-    /// When the first match occurred.
+    /// When an attempt first matched.
     matched: Option<UnixNano>,
+    /// What was recorded, once something has matched.
+    pub(super) recorded: Option<Recorded>,
+}
+
+/// What a recorder has recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Recorded {
+    /// When the first match occurred.
+    pub(crate) matched: UnixNano,
+    /// From when on everything that was told is kept. Later than was asked for when the live ring held no more.
+    pub(crate) from: UnixNano,
 }
 
 impl Recorder {
     /// None for a filter that cannot be read, which the check of the request has refused.
     pub(super) fn new(request: &RecorderRequest) -> Option<Self> {
         let (before, after) = (Duration::from_secs(request.before_s), Duration::from_secs(request.after_s));
-        Some(Self { filter: request.filter.parse().ok()?, before, after, matched: None })
-    }
-
-    /// When the first match occurred.
-    pub(super) fn matched(&self) -> Option<UnixNano> {
-        self.matched
+        Some(Self { filter: request.filter.parse().ok()?, before, after, matched: None, recorded: None })
     }
 
     /// Whether the time after the match is over.
@@ -32,7 +38,14 @@ impl Recorder {
     }
 
     fn until(&self) -> Option<u64> {
-        Some(self.matched?.0.saturating_add(nanos(self.after)))
+        Some(self.recorded?.matched.0.saturating_add(nanos(self.after)))
+    }
+
+    /// Looks at an attempt as it stands after one more event.
+    pub(super) fn look(&mut self, attempt: &Attempt) {
+        if self.matched.is_none() && self.filter.matches(&attempt.to_facts(), UnixNano::now()) {
+            self.matched = Some(attempt.head.time_unix_nano);
+        }
     }
 
     /// What of the newest events is to be kept, with the attempts as they stand after them. At the match, that is
@@ -44,13 +57,12 @@ impl Recorder {
         mut lines: Vec<Line>,
         mut touched: Vec<Attempt>,
     ) -> (Vec<Line>, Vec<Attempt>) {
-        if self.matched.is_none() {
-            let now = UnixNano::now();
-            let is_meant = |attempt: &&Attempt| self.filter.matches(&attempt.to_facts(), now);
-            let Some(matched) = touched.iter().find(is_meant) else { return Default::default() };
-            let time = matched.head.time_unix_nano;
-            self.matched = Some(time);
-            lines = log.since(time.0.saturating_sub(nanos(self.before)));
+        if self.recorded.is_none() {
+            let Some(matched) = self.matched else { return Default::default() };
+            let wanted = matched.0.saturating_sub(nanos(self.before));
+            let from = UnixNano(log.whole_since().map_or(wanted, |held| held.max(wanted)));
+            self.recorded = Some(Recorded { matched, from });
+            lines = log.since(wanted);
             let first_seq = lines.first().map_or(u64::MAX, |line| line.seq);
             touched = attempts.told_since(first_seq);
         }

@@ -5,6 +5,7 @@
 
 mod delivery;
 mod footprint;
+mod history;
 mod latency;
 mod programs;
 mod report;
@@ -67,6 +68,7 @@ const PARTS: &[Part] = &[
     ("latency", latency::measure),
     ("attach", latency::measure_attach),
     ("footprint", footprint::measure),
+    ("history", history::measure),
 ];
 
 fn main() -> ExitCode {

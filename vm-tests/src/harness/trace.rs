@@ -113,6 +113,19 @@ impl Trace {
         self.api.get(&self.path(""))?.expect(200)
     }
 
+    /// The trace once it has ended by itself.
+    pub fn ended(&self) -> Result<Json> {
+        let deadline = Instant::now() + EVENT_LIMIT;
+        loop {
+            let state = self.state()?;
+            if state.text("/end_reason").is_ok() {
+                return Ok(state);
+            }
+            ensure!(Instant::now() < deadline, "never ended: {}", state.0);
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// The trace once `counter` (of `/counters/attempts`) has reached `count`; a flush of what is told.
     pub fn counted(&self, counter: &str, count: u64) -> Result<Json> {
         let deadline = Instant::now() + EVENT_LIMIT;

@@ -17,6 +17,7 @@ super::scenarios!["attacks":
     cors_preflight_is_granted_nothing,
     form_of_another_site_starts_nothing,
     endless_heads_are_refused,
+    bodies_that_stop_or_dribble_are_cut_off,
     path_traversal_finds_no_file,
     smuggled_second_request_is_not_answered,
     every_answer_forbids_scripts_of_others,
@@ -163,6 +164,32 @@ fn endless_heads_are_refused(lab: &Lab) -> Result<()> {
     ensure!(status(&answer) == 431, "100 headers: {answer}");
     let line = Raw::ask(authority, &format!("GET /{long}"), &[("Host", authority)])?;
     ensure!(matches!(status(&line), 414 | 431), "a path of 20 KiB: {line}");
+    Ok(())
+}
+
+fn bodies_that_stop_or_dribble_are_cut_off(lab: &Lab) -> Result<()> {
+    let server = lab.server()?;
+    let api = server.api();
+    let head = format!(
+        "POST {TRACES} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n\
+         Content-Length: 1000\r\n\r\n{{",
+        api.authority(),
+        api.token(),
+    );
+    let (mut stopped, mut dribbling) = (Raw::open(api.authority())?, Raw::open(api.authority())?);
+    stopped.send(head.as_bytes());
+    dribbling.send(head.as_bytes());
+    let deadline = Instant::now() + CUT_OFF;
+    let mut answer = None;
+    while answer.is_none() {
+        ensure!(Instant::now() < deadline, "the dribbled body is still awaited");
+        dribbling.send(b" ");
+        answer = dribbling.first_words(Duration::from_secs(2))?;
+    }
+    let answer = answer.unwrap_or_default();
+    ensure!(status(&answer) == 503 && answer.contains("urn:synscope:timeout"), "{answer}");
+    let answer = stopped.rest()?;
+    ensure!(status(&answer) == 400 && answer.contains("urn:synscope:unread-body"), "{answer}");
     Ok(())
 }
 

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::expect::{only_without_stacks, refuse};
-use crate::harness::{Json, Lab, Netns, Server, Stream, Trace};
+use crate::harness::{Json, Lab, Length, Load, Netns, Server, Stream, Trace, storm};
 
 super::scenarios!["history":
     restarted_server_tells_what_it_told,
@@ -23,12 +23,15 @@ super::scenarios!["history":
     full_disk_pauses_history_and_room_resumes_it,
     read_only_directory_leaves_traces_in_memory,
     damaged_file_is_set_aside,
+    file_damaged_while_it_is_used_is_set_aside,
+    little_free_space_pauses_history_before_it_is_used_up,
     second_server_in_one_directory_keeps_to_memory,
     history_that_is_off_says_so,
     export_comes_back_as_the_same_bytes,
     line_that_is_no_event_is_named,
     attempts_become_a_table_and_a_chrome_trace,
     armed_trace_keeps_what_is_around_the_first_match,
+    recording_that_reaches_back_less_far_says_so,
     recorder_without_a_history_is_refused,
 ];
 
@@ -248,10 +251,87 @@ fn damaged_file_is_set_aside(lab: &Lab) -> Result<()> {
     until(&server, "recording")?;
     ensure!(server.log().contains("is damaged"), "{}", server.log());
     server.api().get(&path)?.problem(404)?;
-    let names =
-        fs::read_dir(data.path())?.map(|entry| Ok(entry?.file_name().into_string().unwrap_or_default()));
-    let names = names.collect::<Result<Vec<_>>>()?;
-    ensure!(names.iter().any(|name| name.starts_with("history.db.damaged-")), "{names:?}");
+    ensure!(set_aside(data.path())?, "nothing is set aside");
+    Ok(())
+}
+
+/// Overwrites all pages of a file but the first, in place.
+fn ruin(file: &Path, from: u64) -> Result<()> {
+    let length = fs::metadata(file)?.len().saturating_sub(from);
+    let mut file = OpenOptions::new().write(true).open(file)?;
+    file.seek(SeekFrom::Start(from))?;
+    file.write_all(&vec![0xee; usize::try_from(length)?])?;
+    Ok(())
+}
+
+fn set_aside(data: &Path) -> Result<bool> {
+    let names = fs::read_dir(data)?.map(|entry| Ok(entry?.file_name())).collect::<Result<Vec<_>>>()?;
+    Ok(names.iter().any(|name| name.to_string_lossy().starts_with("history.db.damaged-")))
+}
+
+fn file_damaged_while_it_is_used_is_set_aside(lab: &Lab) -> Result<()> {
+    let (netns, data) = (Netns::new()?, data()?);
+    let server = start(lab, data.path())?;
+    let (earlier, told) = told(&server, &netns, 200)?;
+    server.api().send("POST", &format!("{earlier}/stop"), &[], None)?.expect(200)?;
+    let mut running = Trace::start(&server, &only_without_stacks(&netns))?;
+    refuse(&netns, "before", "127.0.0.1:81")?;
+    running.expect("connect.failed")?;
+    // Until it is committed, and memory has let go of the earlier trace.
+    thread::sleep(Duration::from_secs(2));
+    ruin(&data.path().join("history.db"), 4096)?;
+    ruin(&data.path().join("history.db-wal"), 32)?;
+
+    let deadline = Instant::now() + LIMIT;
+    while !set_aside(data.path())? {
+        ensure!(Instant::now() < deadline, "nobody noticed; log:\n{}", server.log());
+        let _ = server.api().get(&format!("{earlier}/events?limit=1000"))?;
+        thread::sleep(Duration::from_millis(50));
+    }
+    let history = until(&server, "recording")?;
+    ensure!(history.text("/detail")?.contains("history.db.damaged-"), "{}", history.0);
+    ensure!(server.log().contains("is damaged"), "{}", server.log());
+    let counted = server.api().get(&earlier)?.expect(200)?;
+    counted.is("/counters/lost/history", told.len())?;
+    ensure!(events(&server, &earlier)?.is_empty(), "events of a file that is not there");
+
+    // Tracing has not stopped, and what is told now is kept.
+    refuse(&netns, "after", "127.0.0.1:81")?;
+    let last = running.expect("connect.failed")?;
+    running.state()?.is("/counters/lost/history", 1)?;
+    let path = running.path("");
+    running.leave();
+    end(server, Signal::TERM)?;
+    let server = start(lab, data.path())?;
+    ensure!(events(&server, &path)? == [last], "not what was told after the damage");
+    server.api().get(&path)?.expect(200)?.is("/counters/lost/history", 1)?;
+    server.api().get(&earlier)?.problem(404)?;
+    Ok(())
+}
+
+fn little_free_space_pauses_history_before_it_is_used_up(lab: &Lab) -> Result<()> {
+    let (netns, disk) = (Netns::new()?, Tmpfs::new("32m")?);
+    let server = Server::start_in(&disk.path().join("data"), lab.binary(), |command| {
+        command.env("SYNSCOPE_TOKEN", TOKEN).args(["--history-keep-free-mib", "16"]);
+    })?;
+    let mut trace = Trace::start(&server, &only_without_stacks(&netns))?;
+    until(&server, "recording")?;
+    let ballast = disk.path().join("ballast");
+    fs::write(&ballast, vec![0; 20 << 20])?;
+    let paused = until(&server, "paused")?;
+    ensure!(paused.text("/detail")?.contains("16 MiB shall stay so"), "{}", paused.0);
+    refuse(&netns, "unkept", "127.0.0.1:81")?;
+    trace.expect("connect.failed")?;
+    let deadline = Instant::now() + LIMIT;
+    while trace.state()?.count("/counters/lost/history")? != 1 {
+        ensure!(Instant::now() < deadline, "no loss was counted: {}", trace.state()?.0);
+        thread::sleep(Duration::from_millis(50));
+    }
+    fs::remove_file(&ballast)?;
+    until(&server, "recording")?;
+    refuse(&netns, "kept", "127.0.0.1:81")?;
+    trace.expect("connect.failed")?;
+    trace.state()?.is("/counters/lost/history", 1)?;
     Ok(())
 }
 
@@ -381,9 +461,35 @@ fn armed_trace_keeps_what_is_around_the_first_match(lab: &Lab) -> Result<()> {
     let kept: Vec<Json> =
         kept.lines().map(|line| Ok(Json(serde_json::from_str(line)?))).collect::<Result<_>>()?;
     ensure!(kept == told[2..], "kept {kept:?}");
-    server.api().get(&path)?.expect(200)?.is("/events/first_seq", 3)?.is("/counters/lost/history", 0)?;
+    let after = server.api().get(&path)?.expect(200)?;
+    after.is("/events/first_seq", 3)?.is("/counters/lost/history", 0)?;
+    // The first event that matched is the start of the attempt.
+    let matched = kept[2].number("/time_unix_nano")?;
+    ensure!(after.text("/matched_unix_nano")? == kept[2].text("/time_unix_nano")?, "{}", after.0);
+    let reached = matched - after.number("/recorded_from_unix_nano")?;
+    ensure!((reached - 3e9).abs() < 1e3, "{reached} ns before the match: {}", after.0);
     let attempts = server.api().get(&format!("{path}/attempts"))?.expect(200)?.list("/attempts")?;
     ensure!(attempts.len() == 3, "{attempts:?}");
+    Ok(())
+}
+
+fn recording_that_reaches_back_less_far_says_so(lab: &Lab) -> Result<()> {
+    let netns = Netns::new()?;
+    let server = lab.own_server()?;
+    let mut request = only_without_stacks(&netns);
+    request["recorder"] = json!({"before_s": 3600, "after_s": 0, "filter": "comm=match"});
+    let trace = Trace::start_in_state(&server, &request, "armed")?;
+    // Each tells its start and its end: more than the live ring holds.
+    storm(&netns, "crowd", Load::Refused, Length::Times(40_000))?;
+    refuse(&netns, "match", "127.0.0.1:81")?;
+    let state = trace.ended()?.is("/end_reason", "recorded")?.clone();
+    let (from, matched) = (state.number("/recorded_from_unix_nano")?, state.number("/matched_unix_nano")?);
+    ensure!(matched - from < 3600e9, "as far back as was asked for: {}", state.0);
+    let first = state.count("/events/first_seq")?;
+    ensure!(first > 1, "everything was held, so nothing was tested");
+    let kept = server.api().get(&trace.path(&format!("/events?after={}&limit=1", first - 1)))?.expect(200)?;
+    let from = state.text("/recorded_from_unix_nano")?;
+    ensure!(kept.text("/events/0/time_unix_nano")? == from, "not since {from}: {}", kept.0);
     Ok(())
 }
 

@@ -146,9 +146,41 @@ pub fn matching(parts: &[String]) -> Vec<Scenario> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::{collections::BTreeSet, fs, path::Path};
 
     use super::*;
+
+    /// Every claim of the security document names what holds it.
+    #[test]
+    fn tests_that_the_security_document_names_are_there() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let document = fs::read_to_string(root.join("docs/security.md")).unwrap();
+        let scenarios: BTreeSet<_> = all().iter().map(|scenario| scenario.name).collect();
+        let mut sources = String::new();
+        for directory in ["server/src", "web/tests/browser"] {
+            read_all(&root.join(directory), &mut sources);
+        }
+        let tests = document.split("\n## ").find(|section| section.starts_with("Tests")).unwrap();
+        let named: Vec<_> = tests.split('`').skip(1).step_by(2).collect();
+        assert!(named.len() > 20, "{named:?}");
+        for &name in &named {
+            let is_there = scenarios.contains(name)
+                || sources.contains(&format!("fn {name}()"))
+                || sources.contains(&format!("browserTest('{name}'"));
+            assert!(is_there, "no test is called {name}");
+        }
+    }
+
+    fn read_all(directory: &Path, text: &mut String) {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                read_all(&path, text);
+            } else {
+                text.push_str(&fs::read_to_string(path).unwrap_or_default());
+            }
+        }
+    }
 
     #[test]
     fn names_are_unique() {

@@ -2,8 +2,12 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -13,6 +17,8 @@ use crate::harness::{Lab, Raw, Run, Server, Stream, Trace};
 super::scenarios!["secrets":
     read_only_token_changes_nothing,
     token_is_in_no_log_and_no_argument,
+    token_is_not_printed_to_the_journal,
+    passwords_open_the_plain_page_and_nothing_else,
     token_file_that_others_can_read_is_refused,
     guessing_is_slowed_and_the_right_token_still_passes,
     starts_beyond_the_rate_are_told_to_wait,
@@ -66,13 +72,65 @@ fn token_is_in_no_log_and_no_argument(lab: &Lab) -> Result<()> {
     let arguments = fs::read(format!("/proc/{}/cmdline", server.pid()))?;
     drop(trace);
     server.signal(Signal::TERM)?;
-    server.wait(std::time::Duration::from_secs(20))?;
+    server.wait(Duration::from_secs(20))?;
     let log = server.log();
     ensure!(log.contains(TRACES), "the log is not as detailed as it was asked to be: {log}");
     for secret in [api.token(), READ_TOKEN, wrong] {
         ensure!(!log.contains(secret), "a token is in the log: {log}");
         ensure!(!String::from_utf8_lossy(&arguments).contains(secret), "a token is among the arguments");
     }
+    Ok(())
+}
+
+fn token_is_not_printed_to_the_journal(lab: &Lab) -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let file = directory.path().join("journal");
+    let journal = fs::File::create(&file)?;
+    let metadata = journal.metadata()?;
+    let mut command = Command::new(lab.binary());
+    command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(directory.path());
+    // As systemd says which of its streams is the journal.
+    command.env("JOURNAL_STREAM", format!("{}:{}", metadata.dev(), metadata.ino()));
+    let mut server = Killed(command.stdout(journal).stderr(Stdio::null()).spawn()?);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let mut printed = String::new();
+    while !printed.ends_with('\n') {
+        ensure!(Instant::now() < deadline && server.0.try_wait()?.is_none(), "nothing was printed");
+        thread::sleep(Duration::from_millis(20));
+        printed = fs::read_to_string(&file)?;
+    }
+    ensure!(printed.starts_with("http://127.0.0.1:"), "{printed}");
+    ensure!(!printed.contains("token"), "{printed}");
+    Ok(())
+}
+
+/// A process that does not outlive its test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn passwords_open_the_plain_page_and_nothing_else(lab: &Lab) -> Result<()> {
+    let server = Server::start_with(lab.binary(), |command| {
+        command.env("SYNSCOPE_READ_TOKEN", READ_TOKEN);
+    })?;
+    let ask = |path: &str, password: &str| {
+        let basic = format!("Basic {}", BASE64_STANDARD.encode(format!("anyone:{password}")));
+        server.api().send("GET", path, &[("authorization", &basic)], None)
+    };
+    for token in [server.api().token(), READ_TOKEN] {
+        let shown = ask("/plain", token)?;
+        ensure!(shown.status == 200, "{shown:?}");
+        ask(TRACES, token)?.problem(401)?;
+    }
+    let refused = ask("/plain", "wrong-0123456789abcdef")?;
+    ensure!(refused.status == 401, "{refused:?}");
+    ensure!(server.log().contains("read refused"), "not in the audit log: {}", server.log());
     Ok(())
 }
 

@@ -23,7 +23,7 @@ use crate::harness::{Lab, Raw, Run, Server};
 
 super::scenarios!["sockets":
     other_hosts_are_kept_out_unless_asked_for_with_tls,
-    plain_http_gets_nothing_from_tls,
+    plain_http_and_silence_get_nothing_from_tls,
     unix_socket_is_for_its_owner_and_group,
     unix_socket_left_behind_is_replaced_and_one_in_use_is_not,
 ];
@@ -52,17 +52,19 @@ fn other_hosts_are_kept_out_unless_asked_for_with_tls(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-fn plain_http_gets_nothing_from_tls(lab: &Lab) -> Result<()> {
+fn plain_http_and_silence_get_nothing_from_tls(lab: &Lab) -> Result<()> {
     let certificate = Certificate::make()?;
     let server = Server::start_at("127.0.0.1:0", lab.binary(), |command| {
         command.args(["--tls-cert", &certificate.chain, "--tls-key", &certificate.key]);
     })?;
     ensure!(server.api().origin().starts_with("https://"), "{}", server.api().origin());
     let authority = server.api().authority();
+    let mut silent = Raw::open(authority)?;
     let answer = Raw::ask(authority, "GET /", &[("Host", authority)])?;
     ensure!(!answer.contains("HTTP/1.1"), "plain HTTP was answered: {answer}");
     let answer = certificate.ask(authority, authority)?;
     ensure!(status(&answer) == 200 && answer.contains("Synscope"), "{answer}");
+    ensure!(silent.rest()?.is_empty(), "who begins no handshake was told something");
     Ok(())
 }
 

@@ -33,7 +33,7 @@ export function historyWords(history) {
   const { state, directory, detail, remedy } = history;
   const why = [detail, remedy].filter((text) => text).map((text) => `${visible(/** @type {string} */ (text))}.`.replace(/\.\.$/, '.')).join(' ');
   switch (state) {
-    case 'recording': return `Traces are kept in ${visible(directory ?? 'the data directory')}.`;
+    case 'recording': return `Traces are kept in ${visible(directory ?? 'the data directory')}. ${why}`.trim();
     case 'paused': return `History is paused: what is told now is shown, and is not kept. ${why}`;
     case 'memory': return `History is in memory only: traces are gone when the server ends. ${why}`;
     case 'off': return 'History is off: traces are gone when the server ends. Start it without `--history off` to keep them.';

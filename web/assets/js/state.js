@@ -109,6 +109,14 @@ export class TraceState {
     if (trace.state !== 'running' && trace.state !== 'armed') this.ended = trace.end_reason ?? trace.state;
   }
 
+  /** How far a recording reaches back, in seconds, when that is less than was asked for. */
+  get shortfall() {
+    const { recorder, matched_unix_nano: matched, recorded_from_unix_nano: from } = this.trace ?? {};
+    if (!recorder || !matched || !from) return null;
+    const seconds = Number(BigInt(matched) - BigInt(from)) / 1e9;
+    return seconds < recorder.before_s ? { seconds, asked: recorder.before_s } : null;
+  }
+
   /** @param {import('../../types/wire').Hello} hello @param {number} local */
   #hello(hello, local) {
     this.epoch = hello.epoch;

@@ -138,13 +138,17 @@ function drawNotices(session, history) {
       words.push(`${plural(state.lost.total, 'event')} lost: ${lossWords(session)}. The hatched times are incomplete.`);
     }
     if (state.expired > 0) words.push(`${plural(state.expired, 'older event')} had left the server's memory before this page was opened.`);
+    if (state.shortfall) {
+      const { seconds, asked } = state.shortfall;
+      words.push(`The recording reaches back ${seconds.toFixed(1)} s before its match, not ${asked} s: the server's memory held no more.`);
+    }
     if (state.attempts.dropped > 0) words.push(`This page holds the newest ${count(state.attempts.size)} attempts; ${count(state.attempts.dropped)} older ones were dropped from it.`);
     if (session.restarted) words.push('The server was restarted, and the trace ended with it. What was received stays here; what history holds beyond it was read from there.');
     if (connection.phase === 'missing') words.push('The server no longer has this trace: it was deleted, or the server was restarted. What was received stays here.');
     if (connection.phase === 'reconnecting' && connection.why === 'server') words.push('The server does not answer. What was received stays here; new events follow when it is back.');
   }
   // Off was somebody's wish; what went wrong is said wherever one looks.
-  if (history?.state === 'paused' || history?.state === 'memory') words.push(historyWords(history));
+  if (history?.detail && history.state !== 'off') words.push(historyWords(history));
   const element = byId('notices');
   while (element.children.length > words.length) element.lastElementChild?.remove();
   while (element.children.length < words.length) element.append(el('p'));

@@ -39,6 +39,22 @@ browserTest('without a token, with a wrong one, and with the right one pasted', 
   complaints.length = 0;
 }));
 
+browserTest('the token moves from the address to the session of the tab, and nowhere else', () => withPage(async (page, server) => {
+  /** @type {string[]} */
+  const asked = [];
+  page.on('request', (request) => asked.push(`${request.url()} ${request.headers()['referer'] ?? ''}`));
+  await page.goto(server.url);
+  await page.getByRole('heading', { name: 'Start a trace' }).waitFor();
+  const kept = await page.evaluate(() => ({
+    address: location.href, cookies: document.cookie, local: JSON.stringify({ ...localStorage }), session: JSON.stringify({ ...sessionStorage }),
+  }));
+  assert.match(kept.session, new RegExp(TOKEN));
+  assert.doesNotMatch(`${kept.address} ${kept.cookies} ${kept.local}`, new RegExp(TOKEN));
+  assert.ok(asked.length > 3, 'no requests were seen');
+  // What follows # is not sent, though the browser shows it here.
+  for (const request of asked) assert.doesNotMatch(request.replace(/#\S*/g, ''), new RegExp(TOKEN));
+}));
+
 browserTest('stopping, the switcher, and a link to an attempt', () => withPage(async (page, server) => {
   await startTrace(page, server, { name: 'first' });
   await inNamespace(REFUSED);

@@ -131,6 +131,19 @@ test('an end is remembered, and the time axis stops there', () => {
   assert.equal(state.horizon(BEGIN + 60_000), BEGIN + 9000);
 });
 
+test('a recording that reaches back less far than was asked for says so', () => {
+  const recorder = { before_s: 60, after_s: 1, filter: 'cause=refused' };
+  const shortfall = (/** @type {object} */ more) => {
+    const state = new TraceState();
+    state.refresh(trace({ recorder, ...more }), BEGIN);
+    return state.shortfall;
+  };
+  const matched = { matched_unix_nano: nano(BEGIN + 90_000) };
+  assert.equal(shortfall({}), null);
+  assert.equal(shortfall({ ...matched, recorded_from_unix_nano: nano(BEGIN + 30_000) }), null);
+  assert.deepEqual(shortfall({ ...matched, recorded_from_unix_nano: nano(BEGIN + 85_000) }), { seconds: 5, asked: 60 });
+});
+
 test('the store forgets the oldest at its limit and says how many', () => {
   const store = new AttemptStore(3000);
   for (let id = 1; id <= 10_000; id += 1) store.take(event(id, id, 'connect.failed', id, { cause: 'refused' }));

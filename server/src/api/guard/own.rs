@@ -32,12 +32,17 @@ pub(in super::super) async fn require_own_host_and_origin(
         return Problem::foreign_host(host).into_response();
     }
     let origins = request.headers().get_all(header::ORIGIN);
-    // Exact: the scheme, name and port that the page itself was loaded from.
-    let own = format!("{}://{host}", connection.scheme);
-    if let Some(foreign) = origins.iter().find(|origin| origin.as_bytes() != own.as_bytes()) {
+    if let Some(foreign) = origins.iter().find(|origin| !is_own_origin(origin.as_bytes(), host, connection)) {
         return Problem::foreign_origin(&String::from_utf8_lossy(foreign.as_bytes())).into_response();
     }
     next.run(request).await
+}
+
+/// Exact: the scheme, name and port that the page itself was loaded from. Before a Unix socket stands a proxy, which may
+/// speak TLS to browsers.
+fn is_own_origin(origin: &[u8], host: &str, connection: &Connection) -> bool {
+    let is = |scheme: &str| origin == format!("{scheme}://{host}").as_bytes();
+    is(connection.scheme) || connection.local.is_none() && is("https")
 }
 
 /// The loopback's names, the address that was connected to, and the names that the operator gave, each with the
@@ -103,6 +108,18 @@ mod tests {
     #[test]
     fn a_mapped_address_is_named_as_ipv4() {
         assert!(is_own_host("192.0.2.1:7117", &by(Some("[::ffff:192.0.2.1]:7117"), "http"), &[]));
+    }
+
+    #[test]
+    fn an_origin_is_exactly_the_pages_own() {
+        let (tcp, unix) = (by(Some("127.0.0.1:7117"), "http"), by(None, "http"));
+        let own = |origin: &str, connection| is_own_origin(origin.as_bytes(), "localhost:7117", connection);
+        assert!(own("http://localhost:7117", &tcp));
+        for foreign in ["https://localhost:7117", "http://localhost", "http://localhost:71170", "null", ""] {
+            assert!(!own(foreign, &tcp), "{foreign}");
+        }
+        assert!(own("https://localhost:7117", &unix) && own("http://localhost:7117", &unix));
+        assert!(!own("https://evil.example", &unix));
     }
 
     #[test]
