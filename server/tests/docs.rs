@@ -1,7 +1,7 @@
 //! What Markdown files say is there: links, commands, files.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -190,4 +190,29 @@ fn the_worked_example_of_a_probe_is_true() {
             .any(|line| line.starts_with(&format!("{chore} ")) || line.starts_with(&format!("{chore}:")));
         assert!(is_there, "just {chore}");
     }
+}
+
+/// Every file of Rust below a directory, as one text.
+fn sources(directory: &Path) -> String {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .map(|path| match path.extension() {
+            _ if path.is_dir() => sources(&path),
+            Some(kind) if kind == "rs" => fs::read_to_string(path).unwrap(),
+            _ => String::new(),
+        })
+        .collect()
+}
+
+/// The types of problems that a text names.
+fn problems(text: &str) -> BTreeSet<&str> {
+    let ends = |c: char| !c.is_ascii_lowercase() && c != '-';
+    text.split("urn:synscope:").skip(1).filter_map(|rest| rest.split(ends).next()).collect()
+}
+
+#[test]
+fn the_reference_has_every_type_of_problem_and_no_other() {
+    let (code, reference) = (sources(&root().join("server/src")), read("docs/reference.md"));
+    assert!(problems(&code).len() > 20, "{:?}", problems(&code));
+    assert_eq!(problems(&code), problems(&reference));
 }
