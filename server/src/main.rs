@@ -22,7 +22,7 @@ mod terminal;
 mod token;
 mod trace;
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use clap::Parser as _;
 
@@ -52,11 +52,14 @@ fn main() -> ExitCode {
     memory::keep_together();
     let cli = Cli::parse();
     let done = match cli.command.unwrap_or(Command::Serve(Box::new(cli.serve))) {
-        Command::Serve(args) => commands::serve::prepare(*args).and_then(|ready| reduced(ready.run())),
+        Command::Serve(args) => commands::serve::prepare(*args).and_then(|ready| {
+            let data_dir = ready.data_dir().to_owned();
+            reduced(Some(&data_dir), ready.run())
+        }),
         // It may be asked to start a command.
         Command::Trace(args) => running(commands::trace::run(*args)),
         Command::Attach(args) => running(commands::trace::attach(*args)),
-        Command::Doctor(args) => reduced(async { commands::doctor::run(&args) }),
+        Command::Doctor(args) => reduced(None, async { commands::doctor::run(&args) }),
         Command::Man(args) => commands::manual::page(&args),
         Command::Completions(args) => commands::manual::completions(&args),
     };
@@ -67,10 +70,13 @@ fn main() -> ExitCode {
 }
 
 /// Does the work with no more privileges than tracing needs.
-fn reduced(work: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
+fn reduced(
+    data_dir: Option<&Path>,
+    work: impl Future<Output = Result<ExitCode, Failure>>,
+) -> Result<ExitCode, Failure> {
     // Before there are threads: each would have to give up its own. Mounting is among what is given up.
     synscope_tracer::host::mount_tracefs();
-    for kept in privileges::reduce() {
+    for kept in privileges::reduce(data_dir) {
         tracing::warn!("could not be given up: {kept}");
     }
     running(work)

@@ -63,13 +63,14 @@ pub(crate) fn report() -> Report {
 
 /// What this process has given up, at its start, of what it was given.
 fn hardening() -> Check {
-    let Privileges { capabilities, is_bounded, no_new, filtered } = Privileges::now();
+    let Privileges { capabilities, is_bounded, no_new, filtered, read_only } = Privileges::now();
     let kept = if capabilities.is_empty() { "none".to_owned() } else { capabilities.join(" ") };
     let parts = [
         (!capabilities.contains(&"others"), "no other capability"),
         (is_bounded, "none to be had"),
         (no_new, "no new privileges"),
         (filtered, "no child processes"),
+        (read_only, "no files written but the data directory's"),
     ];
     let (held, lacking): (Vec<_>, Vec<_>) = parts.into_iter().partition(|(holds, _)| *holds);
     let words =

@@ -1,10 +1,11 @@
 //! Which tokens a server takes.
 
-use std::{env, fs, os::unix::fs::DirBuilderExt as _, path::Path};
+use std::{env, path::Path};
 
 use crate::{
     Failure,
     cli::AccessArgs,
+    history::make_directory,
     token::{Token, TokenError, Tokens},
 };
 
@@ -38,7 +39,7 @@ fn kept_in(file: &Path) -> Result<Token, Failure> {
 
 /// One that cannot be kept is a failure where the directory was asked for.
 fn kept_in_directory(data_dir: &Path, asked: bool) -> Result<Token, Failure> {
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(TokenError::from);
+    let made = make_directory(data_dir).map_err(TokenError::from);
     match made.and_then(|()| Token::kept_in(&data_dir.join("token"))) {
         Err(TokenError::Io(error)) if !asked => {
             tracing::warn!("{}: {error}; the token is for this run only", data_dir.display());

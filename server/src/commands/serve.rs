@@ -21,7 +21,7 @@ use crate::{
     Failure,
     api::{self, App, Examined, Failures, Keys},
     cli::{HistoryArgs, ServeArgs, Switch},
-    history::{History, Limits},
+    history::{History, Limits, make_directory},
     listen::Listener,
     otlp::{self, Exporting},
     rate::Rate,
@@ -47,10 +47,20 @@ pub(crate) fn prepare(args: ServeArgs) -> Result<Ready, Failure> {
     let (data_dir, asked) = data_dir(args.data_dir.as_deref());
     let tokens = secrets::tokens(&args.access, &data_dir, asked)?;
     let listener = Listener::bind(&args.listen)?;
+    if args.history.keep == Switch::On {
+        // Later nothing can be made beside it. What fails here is told where it is opened.
+        let _ = make_directory(&data_dir);
+    }
+    let data_dir = data_dir.canonicalize().unwrap_or(data_dir);
     Ok(Ready { args, data_dir, tokens, listener })
 }
 
 impl Ready {
+    /// Where history and secrets are kept, if it exists.
+    pub(crate) fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
     /// Serves until SIGINT or SIGTERM.
     pub(crate) async fn run(self) -> Result<ExitCode, Failure> {
         let Self { args, data_dir, tokens, listener } = self;

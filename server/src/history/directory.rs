@@ -44,10 +44,15 @@ impl Unusable {
     }
 }
 
+/// Makes the directory, for this user alone, when it is not there.
+pub(crate) fn make_directory(directory: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)
+}
+
 /// Opens the database in this directory, which is made when it is not there.
 pub(super) fn open(directory: &Path) -> Result<Opened, Unusable> {
     let unusable = |error: io::Error| Unusable::at(directory, &error);
-    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(unusable)?;
+    make_directory(directory).map_err(unusable)?;
     let lock = OpenOptions::new()
         .write(true)
         .create(true)
@@ -89,6 +94,8 @@ pub(super) fn open_database(file: &Path) -> Result<Connection, SchemaError> {
     // A crash of the server loses nothing that was committed; one of the whole host may lose the last second.
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "journal_size_limit", 16 << 20)?;
+    // The server may write to no other directory.
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
     if fs::metadata(file).is_ok_and(|metadata| metadata.len() <= MAX_EXAMINED) {
         examine(&connection)?;
     }

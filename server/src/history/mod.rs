@@ -34,6 +34,7 @@ use crate::{
     trace::{Trace, lock},
 };
 use directory::Unusable;
+pub(crate) use directory::make_directory;
 pub(crate) use import::{Import, ImportError};
 pub(crate) use queue::Line;
 use queue::{Batch, Message, Queue};

@@ -78,6 +78,17 @@ pub const DROP_REASONS: Need = Need {
 };
 const FIRST_DROP_REASONS: Version = (5, 17);
 
+/// All mounts can be made read-only at once. Only the server's own call shows that it does.
+pub const MOUNT_ATTRIBUTES: Need = Need {
+    name: "mount_setattr",
+    since: FIRST_MOUNT_ATTRIBUTES,
+    probe: || match kernel::version() {
+        Ok(version) if version >= FIRST_MOUNT_ATTRIBUTES => Ok(()),
+        _ => Err(Errno::NOSYS),
+    },
+};
+const FIRST_MOUNT_ATTRIBUTES: Version = (5, 12);
+
 /// A feature that is missing here.
 #[derive(Clone, Debug)]
 pub struct Lack {

@@ -1,7 +1,9 @@
 //! Tokens: what each allows, where they are kept, and where they must never be seen.
 
 use std::fs::{self, Permissions};
+use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -24,6 +26,7 @@ super::scenarios!["secrets":
     starts_beyond_the_rate_are_told_to_wait,
     every_change_is_in_the_audit_log,
     server_keeps_only_the_privileges_of_tracing,
+    server_writes_to_no_directory_but_its_own (needs MOUNT_ATTRIBUTES),
 ];
 
 const TRACES: &str = "/api/v1/traces";
@@ -237,6 +240,30 @@ fn server_keeps_only_the_privileges_of_tracing(lab: &Lab) -> Result<()> {
         }
         ensure!(field("NoNewPrivs:") == Some("1") && field("Seccomp:") == Some("2"), "{status}");
     }
+    Ok(())
+}
+
+fn server_writes_to_no_directory_but_its_own(lab: &Lab) -> Result<()> {
+    let parent = tempfile::tempdir()?;
+    let own = parent.path().canonicalize()?.join("data");
+    let server = Server::start_in(&own, lab.binary(), |_| {})?;
+    // The paths behind it lead through the server's own mounts.
+    let seen = format!("/proc/{}/root", server.pid());
+    let planted = |directory: &Path| {
+        let file = format!("{seen}{}", directory.join("planted").display());
+        fs::write(&file, "").and_then(|()| fs::remove_file(file))
+    };
+    planted(&own)?;
+    for other in [parent.path(), Path::new("/"), Path::new("/tmp"), Path::new("/dev/shm")] {
+        if other.is_dir() {
+            let error = planted(other).err().with_context(|| format!("{} is writable", other.display()))?;
+            ensure!(error.kind() == ErrorKind::ReadOnlyFilesystem, "{}: {error}", other.display());
+        }
+    }
+    let mounts = fs::read_to_string(format!("/proc/{}/mountinfo", server.pid()))?;
+    let writable = |mount: &&str| mount.split(' ').nth(5).is_some_and(|options| options.starts_with("rw"));
+    let writable: Vec<&str> = mounts.lines().filter(writable).collect();
+    ensure!(writable.len() == 1, "more can be written to than the data directory: {writable:?}");
     let report = server.api().get("/api/v1/capabilities")?.expect(200)?;
     let checks = report.list("/checks")?;
     let hardening = checks.iter().find(|check| check.at("/name") == "hardening").context("no such check")?;
