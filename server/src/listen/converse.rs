@@ -23,7 +23,7 @@ const MAX_HEAD: usize = 16 << 10;
 const MAX_HEADERS: usize = 64;
 
 /// Answers the requests of one connection until it ends, or until the request that is under way when `stopping`.
-pub(super) async fn converse<S>(
+pub(crate) async fn converse<S>(
     stream: S,
     connection: Connection,
     router: Router,

@@ -12,6 +12,8 @@ use std::{fmt, io, net, os::unix::net::UnixListener, path::PathBuf, sync::Arc};
 use tokio_rustls::rustls::ServerConfig;
 
 pub(crate) use address::Address;
+#[cfg(fuzzing)]
+pub(crate) use converse::converse;
 
 use crate::{Failure, cli::ListenArgs};
 
