@@ -117,7 +117,7 @@ impl Describer {
         }
     }
 
-    /// Events that were told without asking around, because too many had asked in that second.
+    /// Events that were told without asking around, because of what asking may cost.
     pub(crate) fn skipped(&self) -> u64 {
         self.inquiry.skipped()
     }

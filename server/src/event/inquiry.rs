@@ -16,10 +16,6 @@ use synscope_tracer::{
 
 use super::Endpoint;
 
-/// Events that may ask, a second. In a storm of failures the answers are the same; what did not ask is counted.
-const ASKING_PER_SECOND: u32 = 50;
-const SECOND: Duration = Duration::from_secs(1);
-
 /// What was found.
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub(crate) struct Found {
@@ -66,17 +62,25 @@ struct ListenerJson {
 /// Asks, within bounds.
 pub(crate) struct Inquiry {
     asker: Asker,
-    second: Instant,
-    asked: u32,
+    budget: Budget,
     skipped: u64,
+}
+
+/// What asking may cost.
+struct Budget {
+    second: Instant,
+    /// Events that have asked in this second.
+    asked: u32,
+    /// Time that asking has taken, and that was not made up for yet.
+    spent: Duration,
 }
 
 impl Inquiry {
     pub(crate) fn new() -> Self {
-        Self { asker: Asker::new(), second: Instant::now(), asked: 0, skipped: 0 }
+        Self { asker: Asker::new(), budget: Budget::new(Instant::now()), skipped: 0 }
     }
 
-    /// Events that were told without asking, because too many had asked in that second.
+    /// Events that were told without asking, because of what it may cost.
     pub(crate) fn skipped(&self) -> u64 {
         self.skipped
     }
@@ -86,10 +90,17 @@ impl Inquiry {
         if !is_worth_asking(event) {
             return Found::default();
         }
-        if !self.may_ask() {
+        let begun = Instant::now();
+        if !self.budget.allows(begun) {
             self.skipped += 1;
             return Found::default();
         }
+        let found = self.look_around(event);
+        self.budget.spent += begun.elapsed();
+        found
+    }
+
+    fn look_around(&mut self, event: &Event) -> Found {
         let (netns, tuple) = (Netns::of(event), FourTuple::of(event));
         let entry = match self.asker.tracking(netns, tuple) {
             Ok(Tracking::Entry(entry)) if entry.is_translated() => Some(entry),
@@ -119,13 +130,29 @@ impl Inquiry {
     pub(crate) fn rest(&mut self) {
         self.asker.close_idle();
     }
+}
 
-    fn may_ask(&mut self) -> bool {
-        if self.second.elapsed() >= SECOND {
-            (self.second, self.asked) = (Instant::now(), 0);
+impl Budget {
+    /// Events that may ask, a second. In a storm of failures the answers are the same; what did not ask is counted.
+    const EVENTS: u32 = 50;
+    /// Time that may be spent, of each second: who reads all sockets of a host with very many keeps other events waiting.
+    const TIME: Duration = Duration::from_millis(200);
+
+    fn new(now: Instant) -> Self {
+        Self { second: now, asked: 0, spent: Duration::ZERO }
+    }
+
+    /// Whether one more event may ask.
+    fn allows(&mut self, now: Instant) -> bool {
+        let seconds = now.saturating_duration_since(self.second).as_secs();
+        if seconds > 0 {
+            self.second += Duration::from_secs(seconds);
+            self.asked = 0;
+            self.spent = self.spent.saturating_sub(Self::TIME * u32::try_from(seconds).unwrap_or(u32::MAX));
         }
-        self.asked += 1;
-        self.asked <= ASKING_PER_SECOND
+        let allowed = self.asked < Self::EVENTS && self.spent < Self::TIME;
+        self.asked += u32::from(allowed);
+        allowed
     }
 }
 
@@ -170,5 +197,26 @@ fn twin_json(twin: &Twin) -> TwinJson {
         },
         pid: held.as_ref().map(|holder| holder.pid),
         comm: held.map(|holder| holder.comm),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn asking_has_a_number_and_a_share_of_time() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut budget = Budget::new(start);
+        let many = (0..60).filter(|_| budget.allows(at(0))).count();
+        assert_eq!(many, 50);
+        assert!(budget.allows(at(1_000)));
+        // As long as five seconds have for it.
+        budget.spent += Duration::from_secs(1);
+        assert!(!budget.allows(at(1_001)) && !budget.allows(at(2_000)) && !budget.allows(at(5_001)));
+        assert!(budget.allows(at(6_000)));
+        assert_eq!(budget.spent, Duration::ZERO);
+        assert!(budget.allows(at(u64::from(u32::MAX))));
     }
 }

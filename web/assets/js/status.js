@@ -18,6 +18,7 @@ const REASONS = {
   max_events: 'ended at its limit of events',
   shutdown: 'ended with the server',
   error: 'failed',
+  detached: 'failed: somebody detached its probes',
   interrupted: 'interrupted: the server died',
   imported: 'imported',
   recorded: 'recorded what matched',
@@ -32,7 +33,7 @@ const UNUSUAL = [
   ['Faults', ({ attempts }) => attempts.faults, 'Events given up because kernel memory could not be read'],
   ['Code not sent', ({ attempts }) => attempts.code_unsent, 'Failures told without the code of their process: the kernel\'s ring buffer had no room for it'],
   ['Not in history', ({ lost }) => lost.history, 'Events that were told, and could not be written to history'],
-  ['Not looked up', ({ unasked }) => unasked, 'Events told without NAT, twin and listener: too many asked in that second'],
+  ['Not looked up', ({ unasked }) => unasked, 'Events told without NAT, twin and listener: asking had taken its share of that second'],
 ];
 
 const STAGES = new Map([
