@@ -9,6 +9,8 @@ use crate::event::UnixNano;
 
 /// Events removed in one transaction. Between two of them, what is new is written.
 const PIECE: i64 = 2_000;
+/// Pages that stay in the file though they are free: 4 MiB.
+const SPARE_PAGES: i64 = 1_024;
 
 /// What may be kept.
 #[derive(Clone, Copy, Debug)]
@@ -51,8 +53,21 @@ pub(super) fn remove_piece(connection: &mut Connection, limits: &Limits) -> rusq
         piece.execute("DELETE FROM traces WHERE key = ?1 AND state <> 'running'", [key])?;
     }
     piece.commit()?;
-    connection.execute_batch("PRAGMA incremental_vacuum")?;
+    give_back(connection)?;
     Ok(true)
+}
+
+/// Takes free pages out of the file, but for those that what comes next is written to.
+fn give_back(connection: &Connection) -> rusqlite::Result<()> {
+    let free: i64 = connection.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
+    if free <= SPARE_PAGES {
+        return Ok(());
+    }
+    // Every page that is given back is a row of the answer.
+    let mut vacuum = connection.prepare(&format!("PRAGMA incremental_vacuum({})", free - SPARE_PAGES))?;
+    let mut given_back = vacuum.query([])?;
+    while given_back.next()?.is_some() {}
+    Ok(())
 }
 
 /// The key of a trace, and the last row number that is to go.

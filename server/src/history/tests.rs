@@ -158,6 +158,23 @@ fn remove_all(connection: &mut Connection, limits: &Limits) {
 }
 
 #[test]
+fn what_has_left_gives_its_room_back() {
+    let mut connection = Connection::open_in_memory().unwrap();
+    connection.pragma_update(None, "auto_vacuum", "INCREMENTAL").unwrap();
+    schema::migrate(&mut connection).unwrap();
+    fill(&mut connection, 1, "ended", 20_000, 1);
+    let pages = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).unwrap();
+    let full = pages("page_count");
+    remove_all(&mut connection, &limits(Duration::from_secs(50), u64::MAX));
+    let pages = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).unwrap();
+    let (left, free) = (pages("page_count"), pages("freelist_count"));
+    assert!(
+        full > 2 * 1_024 && left < full / 2 && free == 1_024,
+        "of {full} pages {left} are left, {free} free"
+    );
+}
+
+#[test]
 fn what_is_too_old_leaves_with_its_trace() {
     let mut connection = database();
     let now = UnixNano::now().0;
