@@ -64,6 +64,7 @@ mod load;
 mod recent;
 mod tracefs;
 mod tracer;
+mod watch;
 
 pub use cause::{Cause, Failure, Icmp, errno_name};
 pub use code::{BuildId, Code};

@@ -1,6 +1,9 @@
 //! From the embedded object to attached programs.
 
-use std::{fs, io, os::fd::AsRawFd as _};
+use std::{
+    io,
+    os::fd::{AsFd as _, AsRawFd as _},
+};
 
 use aya::{
     Ebpf, EbpfLoader,
@@ -17,6 +20,7 @@ use crate::{
     layout::{DROP, Hook, Layout, Probe},
     tracefs,
     tracer::Options,
+    watch,
 };
 
 /// Processes whose code the programs keep: those that started an attempt last.
@@ -135,9 +139,5 @@ where
 /// How often the kernel did not run a program because the processor was in it already: a network interrupt
 /// came while the program ran for a process. Known from kernel 5.12 on.
 pub(crate) fn recursion_misses(program: &ProgramFd) -> u64 {
-    let info =
-        fs::read_to_string(format!("/proc/self/fdinfo/{}", std::os::fd::AsFd::as_fd(program).as_raw_fd()));
-    let field =
-        |line: &str| line.strip_prefix("recursion_misses:").and_then(|value| value.trim().parse().ok());
-    info.ok().and_then(|info| info.lines().find_map(field)).unwrap_or(0)
+    watch::field(program.as_fd().as_raw_fd(), "recursion_misses:").unwrap_or(0)
 }

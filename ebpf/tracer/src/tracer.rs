@@ -18,9 +18,10 @@ use crate::{
     event::{Event, decode},
     filter::Filter,
     host,
-    layout::{Hook, Layout},
+    layout::{Hook, Layout, Probe},
     load::{self, Link, map},
     tracefs::has_syscall_exit,
+    watch::Watch,
 };
 
 const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
@@ -112,12 +113,13 @@ impl CounterReader {
 /// A running trace. Dropping it detaches and unloads everything.
 pub struct Tracer {
     /// Closing a link detaches its program.
-    links: Vec<Link>,
+    links: Vec<(&'static Probe, Link)>,
+    watch: Watch,
     ring: AsyncFd<RingBuf<MapData>>,
     /// When to look for records that woke nobody.
     look_again: Option<Instant>,
     decoder: Decoder,
-    programs: Vec<ProgramFd>,
+    programs: Vec<(&'static Probe, ProgramFd)>,
     attempts: HashMap<MapData, u64, [u64; ATTEMPT_WORDS]>,
     /// Keeps programs and maps loaded.
     _ebpf: Ebpf,
@@ -131,8 +133,8 @@ impl Tracer {
         let layout = &kernel.layout;
         let mut ebpf = load::object(layout, options)?;
         let programs = load::probes(layout, options)
-            .map(|probe| load::load(&mut ebpf, probe))
-            .collect::<Result<_, _>>()?;
+            .map(|probe| Ok((probe, load::load(&mut ebpf, probe)?)))
+            .collect::<Result<Vec<_>, Error>>()?;
         let refused = |error: MapError| Error::classified("preparing its maps".into(), &error);
         options.filter.install(&mut ebpf).map_err(refused)?;
         let counters = CounterReader { map: map(&mut ebpf, "COUNTERS").map_err(refused)? };
@@ -144,10 +146,12 @@ impl Tracer {
         // Starts come last: no attempt is followed whose other hooks are not in place yet.
         let links = load::probes(layout, options)
             .rev()
-            .map(|probe| load::attach(&mut ebpf, probe))
-            .collect::<Result<_, _>>()?;
-        let tracer =
-            Self { links, ring, look_again: None, decoder: Decoder::new(), programs, attempts, _ebpf: ebpf };
+            .map(|probe| Ok((probe, load::attach(&mut ebpf, probe)?)))
+            .collect::<Result<_, Error>>()?;
+        let watch = Watch::over(&programs)
+            .map_err(|source| Error::Io { doing: "looking after the attached programs", source })?;
+        let (decoder, look_again) = (Decoder::new(), None);
+        let tracer = Self { links, watch, ring, look_again, decoder, programs, attempts, _ebpf: ebpf };
         Ok((tracer, counters))
     }
 
@@ -188,7 +192,16 @@ impl Tracer {
 
     /// How often a program was not run because its processor was in it already: an event that nobody saw.
     pub fn missed(&self) -> u64 {
-        self.programs.iter().map(load::recursion_misses).sum()
+        self.programs.iter().map(|(_, program)| load::recursion_misses(program)).sum()
+    }
+
+    /// A hook that somebody else has detached its program from: what happens there is not seen any more. Worth a call
+    /// every second or so.
+    pub fn detached(&mut self) -> Option<&'static Probe> {
+        let lost = self.watch.lost()?;
+        // Its descriptor is closed, or another file's by now: not to be closed once more.
+        self.links.extract_if(.., |(probe, _)| probe.program == lost.program).for_each(std::mem::forget);
+        Some(lost)
     }
 
     /// Removes entries of attempts whose end nobody saw (see [`Self::missed`]), and returns how many. A socket

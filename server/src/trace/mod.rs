@@ -103,6 +103,8 @@ pub(crate) enum EndReason {
     Shutdown,
     /// Reading from the kernel failed.
     Error,
+    /// Somebody else detached its programs.
+    Detached,
     /// The server died while it ran.
     Interrupted,
     /// It came from a file, as a whole.
@@ -397,7 +399,7 @@ impl Trace {
             state: match ended {
                 None if is_armed => "armed",
                 None => "running",
-                Some((_, EndReason::Error)) => "failed",
+                Some((_, EndReason::Error | EndReason::Detached)) => "failed",
                 Some((_, EndReason::Interrupted)) => "interrupted",
                 Some(_) => "stopped",
             },

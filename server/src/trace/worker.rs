@@ -71,6 +71,11 @@ async fn read_all(
             _ = tick.tick() => {
                 ticks += 1;
                 account(&trace, &mut tracer, ticks.is_multiple_of(SWEEP_EVERY));
+                while let Some(probe) = tracer.detached() {
+                    let hook = probe.name();
+                    tracing::error!(trace = trace.id, hook, "somebody else has detached a program, the trace ends");
+                    trace.ask_to_stop(EndReason::Detached);
+                }
                 if trace.is_recorded() {
                     trace.ask_to_stop(EndReason::Recorded);
                 }
