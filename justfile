@@ -12,7 +12,7 @@ run *args:
     cargo run --release -- {{ args }}
 
 # All tests, cheap ones first; stops at the first that fails
-test: setup lint test-unit build bytecode-check test-live test-api test-metrics test-otlp test-deploy test-web (test-vm "--kernel" "6.1")
+test: setup lint test-unit build bytecode-check test-live reliability test-api test-metrics test-otlp test-deploy test-web (test-vm "--kernel" "6.1")
     @echo "all tests passed"
 
 # Install what is missing: Debian packages (as root), npm development packages, cargo-deny
@@ -72,9 +72,14 @@ test-web: build
 test-vm *args:
     cargo run --release --locked -p vm-tests -- run {{ args }}
 
-# Make the Debian package and the static binary's archive, and verify the crates as a registry would build them
+# Build the release twice, each time from nothing, and compare the bytes (long)
+reproducible:
+    scripts/reproducible.sh
+
+# Make the Debian package, the static binary's archive and the bill of materials, and verify the crates as a registry would build them
 package: build build-static
     scripts/package.sh
+    scripts/sbom.sh target/package/synscope.cdx.json
     cargo package --workspace --exclude bpf-lab --exclude bytecode-suite --exclude vm-tests --locked
 
 # Whether container file, Kubernetes manifests and systemd unit are what their tools expect
@@ -117,6 +122,10 @@ fuzz seconds="60" *targets:
 # Whether it may run for a month: bounded, or `long`
 reliability scale="bounded": build
     RELIABILITY={{ scale }} cargo test --locked -p vm-tests --test reliability -- --nocapture
+
+# Whether it may run for hours: 1,000 failures a second, two readers, history
+soak minutes="120": build
+    SOAK_MINUTES={{ minutes }} cargo test --locked -p vm-tests --test reliability -- --nocapture hours
 
 # Measure what it costs, beside its peers where they are installed (bpftrace, libbpf-tools); `--quick`, `--markdown FILE`
 bench *args: build

@@ -22,7 +22,7 @@ use rustix::process::{Resource, Rlimit, Signal, getpid, getrlimit, kill_process,
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{Connect, Netns, storm};
+use super::{Connect, Netns};
 
 const FLAG: &str = "--synscope-actor";
 
@@ -70,11 +70,6 @@ impl Actor {
         Self::spawn_with(netns, &["hold", "holder", &patience], |command| {
             command.stdin(socket);
         })
-    }
-
-    /// A process with so many connects to a silent peer under way, until it is dropped.
-    pub fn hold_pending(netns: &Netns, count: u64) -> Result<Self> {
-        Self::spawn(netns, &["hold-pending", "pending", &count.to_string()], None)
     }
 
     /// A process that keeps one core busy until it is dropped.
@@ -177,12 +172,6 @@ fn play(part: &[String]) -> Result<()> {
             connect.run()?;
             // Faster than any exit.
             Ok(kill_process(getpid(), Signal::KILL)?)
-        }
-        ["hold-pending", comm, count] => {
-            fs::write("/proc/self/comm", comm).context("naming the process")?;
-            let _pending = storm::pending(count.parse()?)?;
-            thread::sleep(Duration::from_mins(1));
-            Ok(())
         }
         ["spin", comm] => {
             fs::write("/proc/self/comm", comm).context("naming the process")?;

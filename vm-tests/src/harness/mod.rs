@@ -4,6 +4,8 @@ pub mod actor;
 pub mod cgroup;
 pub mod cli;
 pub mod connect;
+#[cfg(target_arch = "x86_64")]
+pub mod debugger;
 pub mod firewall;
 pub mod following;
 pub mod held;

@@ -98,11 +98,6 @@ fn unanswered() -> Result<Socket> {
     Ok(socket)
 }
 
-/// So many connects under way at once, in the namespace of the calling thread.
-pub fn pending(count: u64) -> Result<Vec<Socket>> {
-    (0..count).map(|_| unanswered()).collect()
-}
-
 /// Refused connects at a given rate, in bursts of a millisecond.
 pub fn paced(netns: &Netns, per_second: u32, time: Duration) -> Result<u64> {
     const TICK: Duration = Duration::from_millis(1);

@@ -1,12 +1,10 @@
 //! Starting and stopping traces for long: nothing may grow.
 
-use std::fs;
-
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 use vm_tests::harness::{Lab, Server};
 
-use crate::Scale;
+use crate::{Scale, holdings::Holdings};
 
 const AT_ONCE: usize = 8;
 /// Until then caches fill.
@@ -43,29 +41,8 @@ fn cycle(server: &Server) -> Result<()> {
     }
     for path in paths {
         api.send("POST", &format!("{path}/stop"), &[], None)?.expect(200)?;
-        ensure!(api.delete(&path)?.status < 300, "deleting {path}");
+        let deleted = api.delete(&path)?;
+        ensure!(deleted.status == 204, "deleting {path}: {} {}", deleted.status, deleted.body);
     }
     Ok(())
-}
-
-/// What a process holds.
-#[derive(Clone, Copy, Debug)]
-struct Holdings {
-    files: usize,
-    threads: u64,
-    resident_kib: u64,
-}
-
-impl Holdings {
-    fn of(pid: u32) -> Result<Self> {
-        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let value = |name: &str| {
-            let line =
-                status.lines().find_map(|line| line.strip_prefix(name)).context("an unknown status")?;
-            let digits: String = line.chars().filter(char::is_ascii_digit).collect();
-            anyhow::Ok(digits.parse::<u64>()?)
-        };
-        let files = fs::read_dir(format!("/proc/{pid}/fd"))?.count();
-        Ok(Self { files, threads: value("Threads:")?, resident_kib: value("VmRSS:")? })
-    }
 }

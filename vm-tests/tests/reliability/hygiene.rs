@@ -12,6 +12,7 @@ use crate::Scale;
 const CAPACITY: u64 = 16_384;
 /// Attempts that one process has under way.
 const AT_ONCE: u64 = 512;
+const SILENT: &str = "203.0.113.9:443";
 
 pub(crate) fn no_entry_is_left_behind(lab: &Lab, scale: Scale) -> Result<()> {
     let server = lab.own_server()?;
@@ -24,8 +25,8 @@ pub(crate) fn no_entry_is_left_behind(lab: &Lab, scale: Scale) -> Result<()> {
     storm(&netns, "abandoned", Load::Abandoned, Length::Times(times))?;
     let groups = scale.of(2, times / AT_ONCE / 2);
     for _ in 0..groups {
-        let killed = Actor::hold_pending(&netns, AT_ONCE)?;
-        let unanswered = Actor::hold_pending(&netns, AT_ONCE)?;
+        let killed = Actor::crowd(&netns, SILENT, AT_ONCE)?;
+        let unanswered = Actor::crowd(&netns, SILENT, AT_ONCE)?;
         let under_way = |count: u64| -> Result<bool> { Ok(pending(&trace)? == count) };
         wait_until(|| under_way(2 * AT_ONCE))?;
         drop(killed);
@@ -44,16 +45,32 @@ pub(crate) fn no_entry_is_left_behind(lab: &Lab, scale: Scale) -> Result<()> {
     trace.next_event().map(drop)
 }
 
-/// Attempts that have started and not ended.
+/// More are under way than the map has room for.
+pub(crate) fn what_finds_no_room_is_counted(lab: &Lab, _: Scale) -> Result<()> {
+    let server = lab.own_server()?;
+    let netns = Netns::new()?;
+    let trace = Trace::start(&server, &json!({"filter": {"netns": netns.inode()}, "stacks": false}))?;
+    let crowd = Actor::crowd(&netns, SILENT, CAPACITY + AT_ONCE)?;
+    let started = || trace.state()?.count("/counters/attempts/started");
+    wait_until(|| Ok(started()? == CAPACITY + AT_ONCE))?;
+    ensure!(pending(&trace)? == CAPACITY, "the map holds {}", pending(&trace)?);
+    trace.state()?.is("/counters/attempts/untracked", AT_ONCE)?;
+    drop(crowd);
+    wait_until(|| Ok(pending(&trace)? == 0))?;
+    storm(&netns, "after", Load::Refused, Length::Times(16))?;
+    trace.counted("failed", CAPACITY + 16)?.is("/counters/attempts/untracked", AT_ONCE).map(drop)
+}
+
+/// Attempts that have started, were followed, and have not ended.
 fn pending(trace: &Trace) -> Result<u64> {
     let state = trace.state()?;
     let attempts = |counter: &str| state.count(&format!("/counters/attempts/{counter}"));
-    Ok(attempts("started")? - attempts("established")? - attempts("failed")?)
+    Ok(attempts("started")? - attempts("established")? - attempts("failed")? - attempts("untracked")?)
 }
 
 fn wait_until(mut done: impl FnMut() -> Result<bool>) -> Result<()> {
     const STEP: Duration = Duration::from_millis(50);
-    const STEPS: u32 = 600;
+    const STEPS: u32 = 1_200;
     for _ in 0..STEPS {
         if done()? {
             return Ok(());

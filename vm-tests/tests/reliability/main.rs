@@ -5,8 +5,14 @@
 mod accounting;
 mod crash;
 mod cycles;
+#[cfg(target_arch = "x86_64")]
+mod detached;
+mod holdings;
+mod hostile;
 mod hygiene;
 mod readers;
+mod soak;
+mod threads;
 
 use std::{env, process::ExitCode, sync::Arc};
 
@@ -37,10 +43,21 @@ type Test = (&'static str, fn(&Lab, Scale) -> Result<()>);
 const TESTS: &[Test] = &[
     ("every attempt is accounted for while readers come and go", accounting::accounted_for),
     ("no attempt leaves an entry behind", hygiene::no_entry_is_left_behind),
-    ("a killed server leaves nothing in the kernel", crash::nothing_is_left_in_the_kernel),
+    ("attempts that find no room are counted", hygiene::what_finds_no_room_is_counted),
+    (
+        "a killed server leaves nothing in the kernel, and what it told in history",
+        crash::killed_at_any_moment,
+    ),
+    #[cfg(target_arch = "x86_64")]
+    ("somebody who detaches a program is noticed", detached::who_detaches_a_program_is_noticed),
+    ("a host without threads to spare is told of, and survived", threads::no_thread_is_an_answer),
+    ("hostile names are only text", hostile::hostile_names_are_only_text),
+    ("a number that comes back is another process", hostile::a_number_that_comes_back_is_another_process),
+    ("a namespace that vanishes takes nothing along", hostile::a_namespace_that_vanishes_takes_nothing_along),
     ("starting and stopping for long loses nothing", cycles::nothing_grows),
     ("readers that stall cost the others nothing", readers::stalled_readers_are_their_own_problem),
     ("readers that come back miss nothing that they are not told of", readers::every_hole_is_told),
+    ("hours of failures make nothing grow, and nobody misses one", soak::nothing_grows_or_is_missed),
 ];
 
 fn main() -> ExitCode {

@@ -1,0 +1,178 @@
+//! Steady failures for as long as somebody cares to wait: `just soak MINUTES`.
+
+use std::{
+    env, fs,
+    path::Path,
+    thread::{self, ScopedJoinHandle},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::json;
+use vm_tests::harness::{Api, Json, Lab, Netns, Server, Stream, storm};
+
+use crate::{Scale, holdings::Holdings};
+
+const PER_SECOND: u32 = 1_000;
+/// Between two looks at the server. Every piece is made by a thread of its own, as processes come and go.
+const PIECE: Duration = Duration::from_secs(10);
+/// Until then the live ring, caches and the pages of history fill.
+const WARM_UP: Duration = Duration::from_mins(10);
+/// Shorter than this, a slope tells of noise.
+const JUDGED: Duration = Duration::from_mins(20);
+const MAX_SLOPE_MIB_PER_HOUR: f64 = 1.0;
+const HISTORY_MIB: u64 = 1_024;
+/// The log that SQLite writes ahead, and what came since a piece was removed.
+const HISTORY_SLACK_MIB: u64 = 256;
+const PATIENCE: Duration = Duration::from_mins(1);
+
+pub(crate) fn nothing_grows_or_is_missed(lab: &Lab, scale: Scale) -> Result<()> {
+    let data = tempfile::Builder::new().prefix("synscope-soak-").tempdir()?;
+    let server = Server::start_in(data.path(), lab.binary(), |command| {
+        command.args(["--history-mib", &HISTORY_MIB.to_string()]);
+    })?;
+    let (api, netns) = (server.api(), Netns::new()?);
+    let created = api.post("/api/v1/traces", &json!({"filter": {"netns": netns.inode()}}))?;
+    created.expect(201)?;
+    let path = created.location;
+
+    let soaked = thread::scope(|scope| {
+        let reader = || {
+            let stream = Stream::open(api, &format!("{path}/stream"))?;
+            anyhow::Ok(scope.spawn(move || follow(stream)))
+        };
+        let readers = [reader()?, reader()?];
+        let soaked = soak(&server, &netns, data.path(), length(scale)?, &readers);
+        let stopped = api.send("POST", &format!("{path}/stop"), &[], None)?.expect(200)?;
+        let soaked = soaked?;
+        adds_up(&stopped, soaked.failures)?;
+        for reader in readers {
+            let seen = reader.join().ok().context("a reader panicked")??;
+            ensure!(seen == soaked.failures, "a reader was sent {seen} of {}", soaked.failures);
+        }
+        anyhow::Ok(soaked)
+    })?;
+    history_is_whole(api, &path, soaked.failures)?;
+    let log = server.log();
+    let complaint = log.lines().find(|line| line.contains("ERROR ") || line.contains(" WARN "));
+    ensure!(complaint.is_none(), "the server complained: {complaint:?}");
+    soaked.nothing_grew()
+}
+
+/// As long as asked for, or as the scale has it.
+fn length(scale: Scale) -> Result<Duration> {
+    let minutes = env::var("SOAK_MINUTES").ok().map(|minutes| minutes.parse()).transpose();
+    let minutes = minutes.context("SOAK_MINUTES is not a number of minutes")?;
+    Ok(Duration::from_secs(minutes.map_or(scale.of(20, 120 * 60), |minutes: u64| minutes * 60)))
+}
+
+/// What was done, and what the server held meanwhile.
+struct Soaked {
+    failures: u64,
+    samples: Vec<(Duration, Holdings)>,
+}
+
+/// Fails connects, and looks at the server; ends early when a reader has.
+fn soak(
+    server: &Server,
+    netns: &Netns,
+    data: &Path,
+    time: Duration,
+    readers: &[ScopedJoinHandle<'_, Result<u64>>],
+) -> Result<Soaked> {
+    let begun = Instant::now();
+    let mut soaked = Soaked { failures: 0, samples: Vec::new() };
+    while begun.elapsed() < time && !readers.iter().any(ScopedJoinHandle::is_finished) {
+        soaked.failures += storm::paced(netns, PER_SECOND, PIECE)?;
+        let holdings = Holdings::of(server.pid())?;
+        soaked.samples.push((begun.elapsed(), holdings));
+        let [kept_mib, ahead_mib] = ["history.db", "history.db-wal"].map(|file| mib(&data.join(file)));
+        ensure!(
+            kept_mib + ahead_mib <= HISTORY_MIB + HISTORY_SLACK_MIB,
+            "{kept_mib} and {ahead_mib} MiB of history"
+        );
+        if soaked.samples.len().is_multiple_of(6) {
+            let (elapsed, failures) = (begun.elapsed().as_secs(), soaked.failures);
+            println!(
+                "{elapsed} s: {failures} failures, {holdings:?}, {kept_mib} and {ahead_mib} MiB of history"
+            );
+        }
+    }
+    Ok(soaked)
+}
+
+fn mib(file: &Path) -> u64 {
+    fs::metadata(file).map_or(0, |metadata| metadata.len() >> 20)
+}
+
+/// Reads to the end, where every event must be the next one. Parses no more than it must.
+fn follow(mut stream: Stream) -> Result<u64> {
+    const SEQ: &str = r#"{"seq":"#;
+    let mut seen = 0;
+    loop {
+        let text = stream.next_text(Instant::now() + PATIENCE)?.context("not even a heartbeat came")?;
+        if text.starts_with(r#"{"type":"end""#) {
+            return Ok(seen);
+        }
+        ensure!(!text.starts_with(r#"{"type":"gap""#), "a gap after {seen}: {text}");
+        for (at, _) in text.match_indices(SEQ) {
+            let digits = text[at + SEQ.len()..].split(|c: char| !c.is_ascii_digit()).next();
+            let seq: u64 = digits.unwrap_or_default().parse()?;
+            ensure!(seq == seen + 1, "{seq} came after {seen}");
+            seen += 1;
+        }
+    }
+}
+
+fn adds_up(stopped: &Json, failures: u64) -> Result<()> {
+    for counter in ["produced", "delivered", "attempts/failed"] {
+        stopped.is(&format!("/counters/{counter}"), failures)?;
+    }
+    for stage in ["ringbuf", "queue", "history"] {
+        stopped.is(&format!("/counters/lost/{stage}"), 0)?;
+    }
+    Ok(())
+}
+
+/// The newest is there, and it is still being written.
+fn history_is_whole(api: &Api, path: &str, last: u64) -> Result<()> {
+    api.get("/api/v1/capabilities")?.expect(200)?.is("/history/state", "recording")?;
+    let newest = api.get(&format!("{path}/events?after={}", last - 1))?.expect(200)?;
+    newest.is("/events/0/seq", last).map(drop)
+}
+
+impl Soaked {
+    fn nothing_grew(&self) -> Result<()> {
+        let (time, last) = self.samples.last().context("no sample")?;
+        let measured: Vec<_> = self.samples.iter().filter(|(elapsed, _)| *elapsed >= WARM_UP).collect();
+        let Some((since, first)) = measured.first().filter(|(since, _)| *time >= *since + JUDGED) else {
+            println!("{} failures in {time:?}: {last:?}; too short for a slope", self.failures);
+            return Ok(());
+        };
+        let slope = slope_mib_per_hour(&measured);
+        println!(
+            "{} failures in {time:?}; since {since:?} {first:?} → {last:?}, {slope:+.3} MiB/h",
+            self.failures
+        );
+        ensure!(slope < MAX_SLOPE_MIB_PER_HOUR, "memory grows by {slope:.3} MiB an hour");
+        ensure!(last.files <= first.files + 4, "descriptors: {first:?} → {last:?}");
+        ensure!(last.threads <= first.threads + 2, "threads: {first:?} → {last:?}");
+        Ok(())
+    }
+}
+
+/// Of the line that is nearest to all samples.
+#[expect(clippy::cast_precision_loss, reason = "it is far below 2^53")]
+fn slope_mib_per_hour(samples: &[&(Duration, Holdings)]) -> f64 {
+    let points = samples
+        .iter()
+        .map(|(time, holdings)| (time.as_secs_f64() / 3600.0, holdings.resident_kib as f64 / 1024.0));
+    let count = samples.len() as f64;
+    let (hours, mib) = points.clone().fold((0.0, 0.0), |sum, point| (sum.0 + point.0, sum.1 + point.1));
+    let (mean_hour, mean_mib) = (hours / count, mib / count);
+    let (above, below) = points.fold((0.0, 0.0), |(above, below), (hour, mib)| {
+        let from_mean = hour - mean_hour;
+        (above + from_mean * (mib - mean_mib), below + from_mean * from_mean)
+    });
+    above / below
+}
