@@ -49,6 +49,10 @@ grep -oEh '\b(synscope_[a-z_]+|process_[a-z_]+)\b' deploy/grafana/synscope.json 
   sort -u | while read -r name; do
     grep -q "^$name[{ ]" "$work/text" || fail "$name is asked for, but not exposed"
   done
+# The reference knows all that is exposed; of processes it names the kind.
+sed -n 's/^# TYPE \(synscope_[a-z_]*\) .*/\1/p' "$work/text" | while read -r name; do
+  grep -q "$name" docs/reference.md || fail "$name is exposed, but not in docs/reference.md"
+done
 
 echo "what adds up"
 id=$(ask -X POST -H 'Content-Type: application/json' -d '{"filter": {"peer_port": 81}}' "$url/api/v1/traces" |

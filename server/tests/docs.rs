@@ -7,6 +7,8 @@ use std::{
     process::{Command, Stdio},
 };
 
+use serde_json::Value;
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
 }
@@ -160,6 +162,53 @@ fn the_guides_commands_are_there() {
     let verdict = report.lines().last().unwrap_or("");
     let verdicts = ["Traces can run here.", "Nothing can be traced here. To do first: "];
     assert!(verdicts.iter().any(|known| verdict.starts_with(known)), "{report}");
+}
+
+/// Every name in this description of the API: paths, members of what is sent and answered, known values, parameters.
+fn names_of_the_api(node: &Value, names: &mut BTreeSet<String>) {
+    let texts = |key: &str| node[key].as_array().into_iter().flatten().filter_map(Value::as_str);
+    // Operators are in the grammar, and these two are WebSocket's own.
+    let is_said =
+        |value: &&str| value.starts_with(char::is_alphabetic) && !["upgrade", "websocket"].contains(value);
+    names.extend(texts("enum").filter(is_said).map(str::to_owned));
+    for key in ["properties", "paths"] {
+        names.extend(node[key].as_object().into_iter().flat_map(|members| members.keys().cloned()));
+    }
+    for parameter in node["parameters"].as_array().into_iter().flatten() {
+        names.extend(parameter["name"].as_str().map(str::to_owned));
+    }
+    match node {
+        Value::Object(members) => members.values().for_each(|value| names_of_the_api(value, names)),
+        Value::Array(values) => values.iter().for_each(|value| names_of_the_api(value, names)),
+        _ => {}
+    }
+}
+
+/// docs/openapi.json is made from the code, and a test of the server holds the two together.
+#[test]
+fn the_reference_has_every_name_of_the_api() {
+    let mut names = BTreeSet::new();
+    names_of_the_api(&serde_json::from_str(&read("docs/openapi.json")).unwrap(), &mut names);
+    assert!(names.len() > 150, "only {} names were found", names.len());
+    let reference = read("docs/reference.md");
+    let is_name = |c: char| c.is_alphanumeric() || "_-".contains(c);
+    let words: BTreeSet<_> = reference.split(|c| !is_name(c)).collect();
+    let is_there = |name: &String| {
+        words.contains(name.as_str()) || name.contains(['/', '.']) && reference.contains(name)
+    };
+    let missing: Vec<_> = names.iter().filter(|name| !is_there(name)).collect();
+    assert!(missing.is_empty(), "docs/reference.md does not know {missing:?}");
+}
+
+#[test]
+fn the_reference_has_every_flag_of_the_server() {
+    let reference = read("docs/reference.md");
+    let help = String::from_utf8(run("synscope serve --help").stdout).unwrap();
+    let flags = help.split_whitespace().map(|word| word.trim_matches([',', '.', '`', '\'', ':']));
+    let flags: BTreeSet<_> = flags.filter(|word| word.starts_with("--") && *word != "--help").collect();
+    assert!(flags.len() > 10, "{help}");
+    let missing: Vec<_> = flags.iter().filter(|flag| !reference.contains(**flag)).collect();
+    assert!(missing.is_empty(), "docs/reference.md does not know {missing:?}");
 }
 
 /// CONTRIBUTING.md walks through one probe; these are its steps.
