@@ -12,7 +12,7 @@ run *args:
     cargo run --release -- {{ args }}
 
 # All tests, cheap ones first; stops at the first that fails
-test: setup lint test-unit build bytecode-check test-live reliability test-api test-metrics test-otlp test-deploy test-web (test-vm "--kernel" "6.1")
+test: setup lint test-unit build bytecode-check test-live reliability test-api test-metrics test-otlp test-deploy test-deb test-web (test-vm "--kernel" "6.1")
     @echo "all tests passed"
 
 # Install what is missing: Debian packages (as root), npm development packages, cargo-deny
@@ -43,6 +43,8 @@ test-unit:
     cargo test --workspace --locked --lib --bins --examples
     cargo test --workspace --locked --doc
     cargo test --locked -p synscope-ebpf --tests
+    cargo test --locked -p synscope --test docs --test terminal
+    cargo test --locked -p synscope-tracer --test dependencies --test public_api
     npm --prefix web run --silent test:unit
 
 # Scenarios on the running kernel, through the real binary (root)
@@ -76,18 +78,19 @@ test-vm *args:
 reproducible:
     scripts/reproducible.sh
 
-# Make the Debian package, the static binary's archive and the bill of materials, and verify the crates as a registry would build them
+# Make the Debian package, the static binary's archive and the bill of materials; package the crates, and install from a copy of a registry
 package: build build-static
     scripts/package.sh
     scripts/sbom.sh target/package/synscope.cdx.json
-    cargo package --workspace --exclude bpf-lab --exclude bytecode-suite --exclude vm-tests --locked
+    scripts/test-install.sh
 
 # Whether container file, Kubernetes manifests and systemd unit are what their tools expect
 test-deploy:
     scripts/test-deploy.sh
 
-# Install the Debian package, trace through its service, remove it (root, where no Synscope is installed)
-test-deb:
+# Make the Debian package, install it, trace through its service, remove it (root, where no Synscope is installed)
+test-deb: build
+    scripts/package.sh --deb
     scripts/test-deb.sh
 
 # What CI runs of it: every amd64 kernel, and three of arm64
@@ -134,6 +137,14 @@ bench *args: build
 # Measure the page with a recording of 100,000 attempts and with 5,000 events a second, beside vis-timeline
 bench-page: build
     npm --prefix web run --silent bench
+
+# Run other tools beside Synscope, and write what each tells into docs/comparison.md (root); `--kernel SERIES` for QEMU
+compare *args: build
+    cargo run --release --locked -p vm-tests -- compare {{ args }}
+
+# Accept what has changed of synscope-tracer's public items
+public-api:
+    UPDATE_PUBLIC_API=1 cargo test --locked -p synscope-tracer --test public_api
 
 # Take the screenshots of README and docs anew
 screenshots: build

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Makes the Debian package and the archive of the static binary, below target/package. The binaries are SYNSCOPE_BIN and
-# SYNSCOPE_STATIC, or those of `just build` and `just build-static`.
+# Makes the Debian package and the archive of the static binary, below target/package; with --deb the former only. The
+# binaries are SYNSCOPE_BIN and SYNSCOPE_STATIC, or those of `just build` and `just build-static`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 binary=${SYNSCOPE_BIN:-target/release/synscope}
 static=${SYNSCOPE_STATIC:-target/x86_64-unknown-linux-gnu/release/synscope}
-! readelf --program-headers "$static" | grep -q INTERP || { echo "$static is not static" >&2; exit 1; }
+[ "${1-}" = --deb ] || ! readelf --program-headers "$static" | grep -q INTERP || { echo "$static is not static" >&2; exit 1; }
 version=$("$binary" --version | cut -d' ' -f2)
 architecture=$(dpkg --print-architecture)
 out=target/package
@@ -51,8 +51,10 @@ Description: explains failed TCP connections
 CONTROL
 install -m 0755 deploy/debian/postinst deploy/debian/prerm deploy/debian/postrm "$stage/DEBIAN/"
 dpkg-deb --root-owner-group --build -Zxz "$stage" "$out/$name.deb" > /dev/null
+ls -sh "$out/$name.deb"
+[ "${1-}" != --deb ] || { rm -rf "$stage"; exit 0; }
 # The archive runs wherever the kernel does: on other distributions, in an empty container.
 install -m 0755 "$static" "$stage/usr/bin/synscope"
 tar -C "$stage/usr" --owner=0 --group=0 --sort=name -czf "$out/synscope-$version-$architecture.tar.gz" bin share lib
 rm -rf "$stage"
-ls -sh "$out"/*.deb "$out"/*.tar.gz
+ls -sh "$out"/*.tar.gz

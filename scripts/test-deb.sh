@@ -7,8 +7,12 @@ cd "$(dirname "$0")/.."
 fail() { echo "FAILED: $*" >&2; exit 1; }
 package=$(ls -t target/package/synscope_*.deb | head -1)
 unit=/usr/lib/systemd/system/synscope.service
-dpkg-query -W synscope 2>/dev/null && fail "a Synscope is installed here"
-[ ! -e /var/lib/synscope ] || fail "/var/lib/synscope is somebody's already: purging the package would remove it"
+if dpkg-query -W synscope 2>/dev/null || [ -e /var/lib/synscope ]; then
+  why="a Synscope is installed here, or its /var/lib/synscope is left: purging the package would remove it"
+  [ -z "${CI-}" ] || fail "$why"
+  echo "skipped: $why"
+  exit
+fi
 work=$(mktemp -d)
 trap '[ -z "${server-}" ] || kill "$server" 2>/dev/null || true; dpkg --purge synscope > /dev/null 2>&1 || true; rm -rf "$work"' EXIT
 
