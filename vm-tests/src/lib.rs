@@ -4,6 +4,7 @@
 //! virtual machines that boot other kernels ([`vm`], with the [guest] as their `/init`). Both go
 //! through the [harness], which drives `synscope serve` by HTTP and WebSocket as any client would.
 
+pub mod compare;
 pub mod guest;
 pub mod harness;
 pub mod runner;

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
+use vm_tests::compare;
+use vm_tests::harness::{Lab, actor};
 use vm_tests::scenarios::{self, Place};
 use vm_tests::vm::apt::Gone;
 use vm_tests::vm::arch::{Arch, Choice};
@@ -40,6 +42,12 @@ enum Command {
         /// Only this series; may be repeated.
         #[arg(long = "kernel", value_name = "SERIES")]
         kernels: Vec<String>,
+    },
+    /// Run other tools beside Synscope, and write what each tells into docs/comparison.md (root, unless in QEMU).
+    Compare {
+        /// On this series of kernels.toml, in QEMU, in place of the running kernel.
+        #[arg(long = "kernel", value_name = "SERIES")]
+        series: Option<String>,
     },
     /// Write docs/kernels.md from the JSON reports of runs.
     Document {
@@ -104,10 +112,15 @@ enum Accel {
 }
 
 fn main() -> ExitCode {
+    actor::take_part();
+    if compare::take_over() {
+        return ExitCode::SUCCESS;
+    }
     let result = match Cli::parse().command {
         Command::Run(run) if run.list => list(&run),
         Command::Run(run) => run.go(run.arch.arch()),
         Command::Update { kernels } => update(&kernels),
+        Command::Compare { series } => compare(series.as_deref()),
         Command::Document { reports } => document(&reports),
     };
     match result {
@@ -159,6 +172,13 @@ fn update(series: &[String]) -> Result<bool> {
         }
     }
     lock.save(&path)?;
+    Ok(true)
+}
+
+fn compare(series: Option<&str>) -> Result<bool> {
+    let synscope =
+        Lab::find_binary().context("no synscope: `just build` makes it, SYNSCOPE_BIN names another")?;
+    compare::run(compare::Place { synscope: &synscope, target_dir: &target_dir()? }, series)?;
     Ok(true)
 }
 

@@ -51,7 +51,7 @@ impl Actor {
         Self::spawn(netns, &["connect", "actor", peer, &patience], Some(uid))
     }
 
-    /// As [`Actor::connect`], from within a cgroup.
+    /// As [`Actor::connect`], from within a cgroup, by the name `from-cgroup`.
     pub fn connect_from(cgroup: &Path, netns: &Netns, peer: &str, patience: Duration) -> Result<Self> {
         let patience = patience.as_millis().to_string();
         let members = cgroup.join("cgroup.procs");
@@ -151,6 +151,7 @@ fn play(part: &[String]) -> Result<()> {
             Connect::to_address(peer)?.giving_up_after(patience).run().map(drop)
         }
         ["connect-from", members, peer, patience] => {
+            fs::write("/proc/self/comm", "from-cgroup").context("naming the process")?;
             fs::write(members, "0").context("joining the cgroup")?;
             let patience = Duration::from_millis(patience.parse()?);
             Connect::to_address(peer)?.giving_up_after(patience).run().map(drop)

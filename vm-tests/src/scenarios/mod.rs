@@ -40,6 +40,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+pub(crate) use stale::half_close;
+
 use crate::harness::{Lab, Need};
 
 /// Longer than the slowest scenario takes in an emulated machine with every core busy.

@@ -171,7 +171,7 @@ fn half_closed_twin_behind_a_redirect(lab: &Lab) -> Result<()> {
 }
 
 /// A connection of which only the accepted end is left, in FIN-WAIT-2; returns the other end's old address.
-fn half_close(service: SocketAddr, proxy: &str) -> Result<(SocketAddr, TcpStream)> {
+pub(crate) fn half_close(service: SocketAddr, proxy: &str) -> Result<(SocketAddr, TcpStream)> {
     let proxy = TcpListener::bind(proxy)?;
     let client = TcpStream::connect(service)?;
     let local = client.local_addr()?;
