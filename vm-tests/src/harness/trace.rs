@@ -128,13 +128,18 @@ impl Trace {
 
     /// The trace once `counter` (of `/counters/attempts`) has reached `count`; a flush of what is told.
     pub fn counted(&self, counter: &str, count: u64) -> Result<Json> {
+        self.reached(&format!("/counters/attempts/{counter}"), count)
+    }
+
+    /// The trace once the number at `pointer` has reached `count`.
+    pub fn reached(&self, pointer: &str, count: u64) -> Result<Json> {
         let deadline = Instant::now() + EVENT_LIMIT;
         loop {
             let state = self.state()?;
-            if state.count(&format!("/counters/attempts/{counter}"))? >= count {
+            if state.count(pointer)? >= count {
                 return Ok(state);
             }
-            ensure!(Instant::now() < deadline, "{counter} never reached {count}: {}", state.0);
+            ensure!(Instant::now() < deadline, "{pointer} never reached {count}: {}", state.0);
             thread::sleep(Duration::from_millis(20));
         }
     }

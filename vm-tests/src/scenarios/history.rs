@@ -479,8 +479,11 @@ fn recording_that_reaches_back_less_far_says_so(lab: &Lab) -> Result<()> {
     let mut request = only_without_stacks(&netns);
     request["recorder"] = json!({"before_s": 3600, "after_s": 0, "filter": "comm=match"});
     let trace = Trace::start_in_state(&server, &request, "armed")?;
-    // Each tells its start and its end: more than the live ring holds.
-    storm(&netns, "crowd", Load::Refused, Length::Times(40_000))?;
+    // Each tells its start and its end: together more than the live ring holds, and at once no more than the queue.
+    for told in 1..=10 {
+        storm(&netns, "crowd", Load::Refused, Length::Times(4000))?;
+        trace.reached("/counters/delivered", told * 8000)?;
+    }
     refuse(&netns, "match", "127.0.0.1:81")?;
     let state = trace.ended()?.is("/end_reason", "recorded")?.clone();
     let (from, matched) = (state.number("/recorded_from_unix_nano")?, state.number("/matched_unix_nano")?);
