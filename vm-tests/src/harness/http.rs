@@ -10,6 +10,8 @@ use super::Json;
 
 /// Longer than any answer takes, also in an emulated machine with every core busy.
 const ANSWER_LIMIT: Duration = Duration::from_secs(45);
+/// Exports of whole traces are the largest answers.
+const LARGEST: u64 = 1 << 30;
 
 /// One server's HTTP interface.
 #[derive(Clone)]
@@ -116,7 +118,12 @@ impl Reply {
             content_type: header("content-type"),
             location: header("location"),
             etag: header("etag"),
-            body: response.body_mut().read_to_string().context("reading an answer")?,
+            body: response
+                .body_mut()
+                .with_config()
+                .limit(LARGEST)
+                .read_to_string()
+                .context("reading an answer")?,
         })
     }
 

@@ -6,18 +6,20 @@
 //! [`listen_deaf`](super::listen_deaf).)
 
 use std::fs::{self, File};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::thread;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use rtnetlink::packet_route::address::AddressHeaderFlags;
 use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
 /// `lo` is the first interface of every namespace.
 const LOOPBACK: u32 = 1;
+const ROUTE_LIMIT: Duration = Duration::from_secs(30);
 const SOURCE_V4: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
 const SILENT_V4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 0);
 /// An address to connect to that is not `::1`.
@@ -111,6 +113,18 @@ async fn configure(handle: Handle) -> Result<()> {
     handle.route().add(route.output_interface(LOOPBACK).build()).execute().await?;
     if fs::exists("/proc/net/if_inet6")? {
         add_address(&handle, OWN_V6.into(), 128).await?;
+        until_routed().await?;
+    }
+    Ok(())
+}
+
+/// The kernel adds the route of an IPv6 address when a worker gets to it (addrconf_dad_work; 6.18), which can take
+/// seconds while other namespaces are torn down. Until then a connect sends no SYN.
+async fn until_routed() -> Result<()> {
+    let deadline = Instant::now() + ROUTE_LIMIT;
+    while let Err(error) = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0))?.connect((OWN_V6, 9)) {
+        ensure!(Instant::now() < deadline, "no route to {OWN_V6} within {ROUTE_LIMIT:?}: {error}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
     Ok(())
 }

@@ -288,8 +288,15 @@ fn file_damaged_while_it_is_used_is_set_aside(lab: &Lab) -> Result<()> {
         let _ = server.api().get(&format!("{earlier}/events?limit=1000"))?;
         thread::sleep(Duration::from_millis(50));
     }
-    let history = until(&server, "recording")?;
-    ensure!(history.text("/detail")?.contains("history.db.damaged-"), "{}", history.0);
+    // The file is renamed first, and that is said after the new one was made.
+    let renamed =
+        |history: &Json| history.text("/detail").is_ok_and(|text| text.contains("history.db.damaged-"));
+    let mut history = until(&server, "recording")?;
+    while !renamed(&history) {
+        ensure!(Instant::now() < deadline, "not a word of it: {}", history.0);
+        thread::sleep(Duration::from_millis(50));
+        history = until(&server, "recording")?;
+    }
     ensure!(server.log().contains("is damaged"), "{}", server.log());
     let counted = server.api().get(&earlier)?.expect(200)?;
     counted.is("/counters/lost/history", told.len())?;
