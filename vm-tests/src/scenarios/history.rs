@@ -31,7 +31,7 @@ super::scenarios!["history":
     line_that_is_no_event_is_named,
     attempts_become_a_table_and_a_chrome_trace,
     armed_trace_keeps_what_is_around_the_first_match,
-    recording_that_reaches_back_less_far_says_so,
+    recording_that_reaches_back_less_far_says_so [HEAVY],
     recorder_without_a_history_is_refused,
 ];
 
