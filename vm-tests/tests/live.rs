@@ -4,7 +4,7 @@
 
 use std::env;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use vm_tests::harness::{Lab, actor};
@@ -25,26 +25,39 @@ fn main() -> ExitCode {
     if let Some(missing) = &missing {
         eprintln!("LIVE TESTS DO NOT RUN: {missing}");
     }
+    let failures = Failures::default();
     let trials = scenarios::all()
         .into_iter()
         .filter(|scenario| scenario.place != Place::Guest)
-        .map(|scenario| trial(Arc::clone(&lab), scenario, missing.clone()))
+        .map(|scenario| trial(Arc::clone(&lab), scenario, missing.clone(), Arc::clone(&failures)))
         .collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     if let Some(log) = lab.close().filter(|_| conclusion.has_failed()) {
         eprintln!("--- log of the shared server ---\n{log}");
     }
+    // Once more, where whoever reads the end of a long output finds them.
+    for (name, why) in failures.lock().iter().flat_map(|failures| failures.iter()) {
+        eprintln!("--- {name} ---\n{why}");
+    }
     conclusion.exit_code()
 }
 
-fn trial(lab: Arc<Lab>, scenario: Scenario, missing: Option<String>) -> Trial {
+/// The scenarios that failed, and why.
+type Failures = Arc<Mutex<Vec<(&'static str, String)>>>;
+
+fn trial(lab: Arc<Lab>, scenario: Scenario, missing: Option<String>, failures: Failures) -> Trial {
     Trial::ignorable_test(scenario.name, move || {
         if let Some(missing) = missing {
             return skip(&missing);
         }
         match runner::run_one(&lab, scenario) {
             Outcome::Passed => Ok(Completion::Completed),
-            Outcome::Failed(why) => Err(why.into()),
+            Outcome::Failed(why) => {
+                if let Ok(mut failures) = failures.lock() {
+                    failures.push((scenario.name, why.clone()));
+                }
+                Err(why.into())
+            }
             Outcome::Unsupported { reason, .. } => skip(&reason),
         }
     })

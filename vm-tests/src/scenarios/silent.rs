@@ -51,10 +51,10 @@ fn until_the_deadline(lab: &Lab, netns: &Netns, peer: &str) -> Result<()> {
     ensure!(tried.ended == Ended::GaveUp, "{peer} should stay silent: {tried:?}");
     let (retransmits, end) = trace.expect_end("connect.failed")?;
     ensure!((1..=2).contains(&retransmits.len()), "retransmits: {retransmits:?}");
-    retransmits[0].within("/tcp/connect/duration_ms", 900.0..=1600.0)?;
+    retransmits[0].within("/tcp/connect/duration_ms", 900.0..=2400.0)?;
     counted_retransmits(&retransmits, &end)?;
     failure(&end, "closed_by_app", None)?;
-    end.within("/tcp/connect/duration_ms", 2450.0..=3500.0)?
+    end.within("/tcp/connect/duration_ms", 2450.0..=4900.0)?
         .is("/tcp/connect/stale_peer", false)?
         .is("/tcp/connect/challenges", 0)?;
     for event in retransmits.iter().chain([&end]) {
