@@ -11,7 +11,6 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use rustix::mount::{MountFlags, mount};
 use rustix::system::{RebootCommand, reboot};
 use serde::{Deserialize, Serialize};
 
@@ -34,17 +33,6 @@ const PATIENCE: f64 = 3.0;
 
 /// Of what a tool printed, in bytes: as JSON it is less than a line of results may have.
 const KEPT: usize = 24 << 10;
-
-const MOUNTS: &[(&str, &str)] = &[
-    ("proc", "/proc"),
-    ("sysfs", "/sys"),
-    ("devtmpfs", "/dev"),
-    ("tmpfs", "/tmp"),
-    ("cgroup2", "/sys/fs/cgroup"),
-    ("bpf", "/sys/fs/bpf"),
-    ("tracefs", "/sys/kernel/tracing"),
-    ("debugfs", "/sys/kernel/debug"),
-];
 
 /// What the guest says, one JSON object a line.
 #[derive(Serialize, Deserialize)]
@@ -175,9 +163,9 @@ pub fn take_over() -> bool {
 }
 
 fn inside() -> Result<()> {
-    for (kind, point) in MOUNTS {
-        mount(*kind, *point, *kind, MountFlags::empty(), None).with_context(|| format!("mounting {kind}"))?;
-    }
+    guest::mount_file_systems()?;
+    // Where the tools look for probes.
+    guest::mount_on("/sys/kernel/debug", "debugfs")?;
     netns::raise_loopback()?;
     let words = fs::read_to_string("/proc/cmdline")?;
     let port = words.split_whitespace().find_map(|word| word.strip_prefix(RESULTS));

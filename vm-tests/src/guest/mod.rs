@@ -46,10 +46,7 @@ pub fn main() {
 }
 
 fn run() -> Result<()> {
-    for (kind, point) in MOUNTS {
-        mount(*kind, *point, *kind, MountFlags::empty(), None)
-            .with_context(|| format!("mounting {kind} on {point}"))?;
-    }
+    mount_file_systems()?;
     netns::raise_loopback().context("raising lo")?;
     let words = fs::read_to_string("/proc/cmdline")?;
     let word = |name: &str| words.split_whitespace().find_map(|word| word.strip_prefix(name));
@@ -91,6 +88,16 @@ fn run() -> Result<()> {
     }
     results.tell(&Record::End);
     Ok(())
+}
+
+/// Mounts what programs expect to find.
+pub(crate) fn mount_file_systems() -> Result<()> {
+    MOUNTS.iter().try_for_each(|(kind, point)| mount_on(point, kind))
+}
+
+/// Mounts a file system of the kernel's own.
+pub(crate) fn mount_on(point: &str, kind: &str) -> Result<()> {
+    mount(kind, point, kind, MountFlags::empty(), None).with_context(|| format!("mounting {kind} on {point}"))
 }
 
 /// Seconds since the kernel started.

@@ -68,25 +68,13 @@ pub const COMMANDS: Need = Need {
 };
 
 /// The kernel says why it drops a packet. No probe but the scenarios themselves shows that it does.
-pub const DROP_REASONS: Need = Need {
-    name: "drop reasons",
-    since: FIRST_DROP_REASONS,
-    probe: || match kernel::version() {
-        Ok(version) if version >= FIRST_DROP_REASONS => Ok(()),
-        _ => Err(Errno::OPNOTSUPP),
-    },
-};
+pub const DROP_REASONS: Need =
+    Need { name: "drop reasons", since: FIRST_DROP_REASONS, probe: || at_least(FIRST_DROP_REASONS) };
 const FIRST_DROP_REASONS: Version = (5, 17);
 
 /// All mounts can be made read-only at once. Only the server's own call shows that it does.
-pub const MOUNT_ATTRIBUTES: Need = Need {
-    name: "mount_setattr",
-    since: FIRST_MOUNT_ATTRIBUTES,
-    probe: || match kernel::version() {
-        Ok(version) if version >= FIRST_MOUNT_ATTRIBUTES => Ok(()),
-        _ => Err(Errno::NOSYS),
-    },
-};
+pub const MOUNT_ATTRIBUTES: Need =
+    Need { name: "mount_setattr", since: FIRST_MOUNT_ATTRIBUTES, probe: || at_least(FIRST_MOUNT_ATTRIBUTES) };
 const FIRST_MOUNT_ATTRIBUTES: Version = (5, 12);
 
 /// A feature that is missing here.
@@ -107,6 +95,14 @@ impl Need {
             reason: format!("no {name} here ({error}); kernels must have it since {major}.{minor}"),
             excused: kernel::version()? < self.since,
         }))
+    }
+}
+
+/// For what only the kernel's version tells.
+fn at_least(first: Version) -> Result<(), Errno> {
+    match kernel::version() {
+        Ok(version) if version >= first => Ok(()),
+        _ => Err(Errno::OPNOTSUPP),
     }
 }
 
