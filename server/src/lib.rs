@@ -92,6 +92,7 @@ fn running(work: impl Future<Output = Result<ExitCode, Failure>>) -> Result<Exit
             "the system is short of threads: see its log",
         )
     })?;
+    runtime.spawn(memory::give_back_regularly());
     let done = runtime.block_on(work);
     // A thread that still reads symbols must not hold up the exit.
     runtime.shutdown_background();

@@ -125,6 +125,11 @@ fn too_much(connection: &Connection, limits: &Limits) -> rusqlite::Result<Doomed
     Ok(oldest.optional()?.map(|key| (key, row_id(key, MAX_SEQ))))
 }
 
+/// Whether it has grown by a sixteenth more than it may: it is written faster than one piece a time makes room.
+pub(super) fn is_far_beyond(connection: &Connection, limits: &Limits) -> rusqlite::Result<bool> {
+    Ok(used_bytes(connection)? > limits.max_bytes.saturating_add(limits.max_bytes / 16))
+}
+
 pub(super) fn used_bytes(connection: &Connection) -> rusqlite::Result<u64> {
     let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, u64>(0));
     Ok((number("page_count")? - number("freelist_count")?) * number("page_size")?)

@@ -92,7 +92,7 @@ impl Writer {
             let Some(messages) = self.queued.gather(patience, GATHER) else { return };
             let closing = matches!(messages.last(), Some(Message::Close));
             self.take(messages);
-            if self.ticked.elapsed() > TICK || self.removing {
+            if self.ticked.elapsed() > TICK || self.removing || self.is_far_beyond() {
                 self.tick();
             }
             if closing {
@@ -234,13 +234,29 @@ impl Writer {
             self.removing = false;
             return Ok(());
         }
-        self.removing = retention::remove_piece(&mut self.connection, &self.limits)?;
+        self.removing = self.remove()?;
         for followed in self.followed.values_mut() {
             followed.stale = true;
         }
         self.write(&[])?;
         self.settle(&[]);
         Ok(())
+    }
+
+    /// What cannot be asked fails where it is written.
+    fn is_far_beyond(&self) -> bool {
+        retention::is_far_beyond(&self.connection, &self.limits).unwrap_or(false)
+    }
+
+    /// Removes a piece of what shall go, so that new events wait for one only. Far beyond its size they wait until it
+    /// is not: those that the queue cannot hold are counted as lost, and the disk is not filled.
+    fn remove(&mut self) -> rusqlite::Result<bool> {
+        loop {
+            let is_more = retention::remove_piece(&mut self.connection, &self.limits)?;
+            if !is_more || !self.is_far_beyond() {
+                return Ok(is_more);
+            }
+        }
     }
 
     /// Writes a page that is the same afterwards.

@@ -7,6 +7,7 @@ mod crash;
 mod cycles;
 #[cfg(target_arch = "x86_64")]
 mod detached;
+mod disk;
 mod holdings;
 mod hostile;
 mod hygiene;
@@ -54,6 +55,7 @@ const TESTS: &[Test] = &[
     ("hostile names are only text", hostile::hostile_names_are_only_text),
     ("a number that comes back is another process", hostile::a_number_that_comes_back_is_another_process),
     ("a namespace that vanishes takes nothing along", hostile::a_namespace_that_vanishes_takes_nothing_along),
+    ("history keeps to its size in a storm", disk::history_keeps_to_its_size),
     ("starting and stopping for long loses nothing", cycles::nothing_grows),
     ("readers that stall cost the others nothing", readers::stalled_readers_are_their_own_problem),
     ("readers that come back miss nothing that they are not told of", readers::every_hole_is_told),
