@@ -211,6 +211,11 @@ impl Record {
         self.lost.load(Ordering::Relaxed)
     }
 
+    /// Events that were committed.
+    fn kept(&self) -> u64 {
+        self.kept.load(Ordering::Relaxed)
+    }
+
     fn lose(&self, events: u64) {
         self.lost.fetch_add(events, Ordering::Relaxed);
     }

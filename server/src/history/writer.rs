@@ -13,7 +13,7 @@ use std::{
 use rusqlite::{Connection, ErrorCode, Transaction};
 
 use super::{
-    Limits, Shared,
+    Limits, Record, Shared,
     directory::{self, Opened},
     queue::{Batch, Message, Queued},
     reads::address_bytes,
@@ -156,13 +156,15 @@ impl Writer {
     /// Writes events, and the rows of their traces, so that both tell of the same moment.
     fn write(&mut self, messages: &[Message]) -> rusqlite::Result<()> {
         let transaction = self.connection.transaction()?;
+        let mut written = HashMap::<i64, u64>::new();
         for message in messages {
             if let Message::Keep(batch) = message {
                 keep(&transaction, batch)?;
+                *written.entry(batch.key).or_default() += batch.events.len() as u64;
             }
         }
         for (&key, followed) in self.followed.iter().filter(|(_, followed)| followed.stale) {
-            write_row(&transaction, key, followed)?;
+            write_row(&transaction, key, followed, written.get(&key).copied().unwrap_or(0))?;
         }
         transaction.commit()
     }
@@ -361,8 +363,18 @@ pub(super) fn keep(transaction: &Transaction<'_>, batch: &Batch) -> rusqlite::Re
     Ok(())
 }
 
-fn write_row(transaction: &Transaction<'_>, key: i64, followed: &Followed) -> rusqlite::Result<()> {
-    let row = followed.trace.row();
+/// The row of a trace of which this transaction writes so many events. It tells how things stand should the server die
+/// now: events that were told and are not here are lost to history.
+fn write_row(
+    transaction: &Transaction<'_>,
+    key: i64,
+    followed: &Followed,
+    written: u64,
+) -> rusqlite::Result<()> {
+    let mut row = followed.trace.row();
+    let kept = followed.trace.record().map_or(0, Record::kept) + written;
+    let lost = &mut row.counters.lost.history;
+    *lost = (*lost).max(row.meant.saturating_sub(kept));
     let state = if followed.ended { "ended" } else { row.state };
     transaction
         .prepare_cached(

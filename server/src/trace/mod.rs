@@ -73,6 +73,8 @@ pub(crate) struct Trace {
 /// What grows while a trace runs.
 struct State {
     log: Log,
+    /// Events that history was to keep.
+    meant: u64,
     attempts: Attempts,
     /// Decides what is kept, where not everything is.
     recorder: Option<Recorder>,
@@ -122,6 +124,8 @@ pub(crate) struct Row<'a> {
     pub(crate) ended: Option<(UnixNano, EndReason)>,
     pub(crate) request: &'a TraceRequest,
     pub(crate) counters: CountersJson,
+    /// Events that history was to keep, as of the same moment as the counters.
+    pub(crate) meant: u64,
     pub(crate) recorded: Option<Recorded>,
 }
 
@@ -183,7 +187,7 @@ impl Trace {
     ) -> Self {
         let recorder = request.recorder.as_ref().and_then(Recorder::new);
         let log = Log::starting_at(next_seq);
-        let state = State { log, attempts: Attempts::default(), recorder, ended: None };
+        let state = State { log, meant: 0, attempts: Attempts::default(), recorder, ended: None };
         Self {
             id,
             request,
@@ -240,7 +244,7 @@ impl Trace {
         let kept;
         let next_seq = {
             let mut state = lock(&self.state);
-            let State { log, attempts, recorder, .. } = &mut *state;
+            let State { log, meant, attempts, recorder, .. } = &mut *state;
             for body in bodies {
                 self.tally.count(body);
                 let (seq, json) = log.append(body);
@@ -262,6 +266,7 @@ impl Trace {
                 Some(recorder) => recorder.choose(log, attempts, lines, touched),
                 None => (lines, touched),
             };
+            *meant += kept.0.len() as u64;
             attempts.trim();
             log.range().next_seq
         };
@@ -332,13 +337,15 @@ impl Trace {
     pub(crate) fn row(&self) -> Row<'_> {
         let (ended, recorded) = self.ended_and_recorded();
         let state = if matches!(*lock(&self.figures), Figures::Kept(_)) { "importing" } else { "running" };
+        let (counters, meant) = self.counters_and_meant();
         Row {
             id: &self.id,
             state,
             created: self.created,
             ended,
             request: &self.request,
-            counters: self.counters(),
+            counters,
+            meant,
             recorded,
         }
     }
@@ -376,18 +383,27 @@ impl Trace {
     }
 
     pub(crate) fn counters(&self) -> CountersJson {
+        self.counters_and_meant().0
+    }
+
+    /// The counters, and how many of the events that they count history was to keep.
+    fn counters_and_meant(&self) -> (CountersJson, u64) {
         let mut counters = match &*lock(&self.figures) {
-            Figures::Kept(whole) => return CountersJson::clone(whole),
+            Figures::Kept(whole) => return (CountersJson::clone(whole), 0),
             figures => figures.read(),
         };
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        counters.delivered = lock(&self.state).log.range().next_seq - 1;
+        let (next_seq, meant) = {
+            let state = lock(&self.state);
+            (state.log.range().next_seq, state.meant)
+        };
+        counters.delivered = next_seq - 1;
         counters.lost.queue = count(&self.lost_queue);
         counters.lost.history = self.record.as_ref().map_or(0, Record::lost);
         counters.attempts.evicted = count(&self.evicted);
         counters.attempts.missed = count(&self.missed);
         counters.unasked = count(&self.unasked);
-        counters
+        (counters, meant)
     }
 
     pub(crate) fn to_json(&self) -> TraceJson {
