@@ -1,8 +1,10 @@
 //! From the embedded object to attached programs.
 
 use std::{
+    collections::BTreeSet,
     io,
     os::fd::{AsFd as _, AsRawFd as _},
+    sync::{LazyLock, Mutex, PoisonError},
 };
 
 use aya::{
@@ -26,6 +28,14 @@ use crate::{
 /// Processes whose code the programs keep: those that started an attempt last.
 const MAX_CODE: u32 = 1024;
 
+/// One for all traces: a new loader parses all of the kernel's BTF, which the object has no use for (it has no CO-RE
+/// relocations: offsets come as globals), and that takes longer than the rest of loading.
+static LOADER: LazyLock<Mutex<EbpfLoader<'static>>> = LazyLock::new(|| {
+    let mut loader = EbpfLoader::new();
+    loader.btf(None);
+    Mutex::new(loader)
+});
+
 /// Keeps a program attached; dropping it detaches.
 pub(crate) enum Link {
     Raw { _link: RawTracePointLink },
@@ -48,25 +58,32 @@ pub(crate) fn object(layout: &Layout, options: &Options) -> Result<Ebpf, Error> 
     ];
     let features = features.map(|(global, has)| (global, u32::from(has)));
 
-    let mut loader = EbpfLoader::new();
-    // The object has no CO-RE relocations: offsets come as globals.
-    loader.btf(None);
-    for (global, offset) in &layout.offsets {
-        loader.override_global(global, offset, true);
-    }
-    for (global, has) in &features {
-        loader.override_global(global, has, true);
+    let words = [("FILTERS", filters), ("STARTS", starts), ("STACKS", stacks)];
+
+    // What another trace set is set anew here, all of it.
+    let mut loader = LOADER.lock().unwrap_or_else(PoisonError::into_inner);
+    for (global, value) in layout.offsets.iter().copied().chain(features).chain(words) {
+        loader.override_global(global, kept(&value.to_ne_bytes()), true);
     }
     loader
-        .override_global("FILTERS", &filters, true)
-        .override_global("SLOW_NS", &slow_ns, true)
-        .override_global("STARTS", &starts, true)
-        .override_global("STACKS", &stacks, true)
+        .override_global("SLOW_NS", kept(&slow_ns.to_ne_bytes()), true)
         .map_max_entries("ATTEMPTS", options.max_attempts)
         .map_max_entries("USER_STACKS", if options.stacks { options.max_attempts } else { 1 })
         .map_max_entries("CODE", if options.stacks { MAX_CODE } else { 1 })
         .map_max_entries("EVENTS", options.ringbuf_bytes);
     loader.load(OBJECT).map_err(Error::loading)
+}
+
+/// The same bytes, for as long as the loader may refer to them. Each value is kept once, and few are ever asked for.
+fn kept(value: &[u8]) -> &'static [u8] {
+    static VALUES: Mutex<BTreeSet<&[u8]>> = Mutex::new(BTreeSet::new());
+    let mut values = VALUES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = values.get(value) {
+        return known;
+    }
+    let new: &'static [u8] = Box::leak(value.into());
+    values.insert(new);
+    new
 }
 
 /// The programs of a trace: what the kernel takes, without what the trace does not ask for.

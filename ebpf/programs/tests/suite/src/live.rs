@@ -8,6 +8,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    sync::{LazyLock, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -268,8 +269,12 @@ fn small(mut setup: Setup) -> Setup {
     setup
 }
 
+/// A new loader parses all of the kernel's BTF, in vain: so there is one, and what it refers to stays. A setup names
+/// every global and every map that any other names.
 fn load(setup: &Setup, object: &[u8]) -> Result<Ebpf, Wrong> {
-    let mut loader = EbpfLoader::new();
+    static LOADER: LazyLock<Mutex<EbpfLoader<'static>>> = LazyLock::new(|| Mutex::new(EbpfLoader::new()));
+    let setup: &'static Setup = Box::leak(Box::new(setup.clone()));
+    let mut loader = LOADER.lock().unwrap_or_else(PoisonError::into_inner);
     loader.btf(None);
     for (global, value) in &setup.globals {
         loader.override_global(global, value.as_slice(), true);
