@@ -58,7 +58,7 @@ impl Qemu {
     pub fn start(boot: &Boot<'_>, accelerator: Accelerator) -> Result<Self> {
         let arch = boot.arch;
         let processor: &[&str] = match accelerator {
-            Accelerator::Kvm => &["-accel", "kvm", "-cpu", "host"],
+            Accelerator::Kvm => &["-accel", "kvm", "-smp", "2", "-cpu", "host"],
             Accelerator::Tcg => arch.emulated,
         };
         let (results_port, results) = arch.results;
@@ -68,7 +68,7 @@ impl Qemu {
         let child = Command::new(arch.qemu)
             .args(arch.machine)
             .args(processor)
-            .args(["-smp", "2", "-m", MEMORY, "-nodefaults", "-no-reboot", "-display", "none"])
+            .args(["-m", MEMORY, "-nodefaults", "-no-reboot", "-display", "none"])
             .arg("-kernel")
             .arg(boot.kernel)
             .arg("-initrd")
