@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::kernels;
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-const CAT_FILE: &str = "/usr/lib/apt/apt-helper";
+const HELPER: &str = "/usr/lib/apt/apt-helper";
 
 /// Names the mirror where the machine's own is not Debian's.
 const MIRROR: &str = "SYNSCOPE_DEBIAN_MIRROR";
@@ -61,7 +61,7 @@ struct Mirrors {
 impl AptRoot {
     /// Lays out the root and fetches the indexes of the kernels' suites, and of this machine's own.
     pub fn update(directory: &Path, arch: &str) -> Result<Self> {
-        ensure!(Path::new(CAT_FILE).exists(), "fetching kernels needs apt; --kernel-image does not");
+        ensure!(Path::new(HELPER).exists(), "fetching kernels needs apt; --kernel-image does not");
         let suites = Mirrors::find()?.suites()?;
         let names: Vec<&str> = suites.keys().map(String::as_str).collect();
         eprintln!("fetching package indexes of {arch}: {}", names.join(", "));
@@ -77,7 +77,7 @@ impl AptRoot {
         let targets = self.apt_get(&["indextargets", "--format", format, "Created-By: Packages"])?;
         let mut found = Vec::new();
         for (_, index) in pairs(&targets).filter(|(release, _)| *release == suite) {
-            let output = Command::new(CAT_FILE).args(["cat-file", index]).output()?;
+            let output = Command::new(HELPER).args(["cat-file", index]).output()?;
             ensure!(output.status.success(), "apt-helper cannot read {index}");
             let text = String::from_utf8_lossy(&output.stdout);
             found.extend(text.split("\n\n").filter_map(stanza).filter(|it| it.name.starts_with(prefix)));
@@ -85,28 +85,19 @@ impl AptRoot {
         Ok(found)
     }
 
-    /// Downloads one package file into `directory` and returns its path. apt checks it against the signed index, and
-    /// goes on where it was interrupted.
+    /// Downloads one package file into `directory` and returns its path. apt checks it against the signed index.
     pub fn download(&self, package: &str, version: &str, directory: &Path) -> Result<PathBuf> {
         fs::create_dir_all(directory)?;
         let wanted = format!("{package}={version}");
-        let mut command = Command::new("apt-get");
-        command.args(["download", &wanted]).current_dir(directory).env("APT_CONFIG", self.settings());
-        // apt shows its progress on a terminal, and lines elsewhere.
-        command.stdout(std::io::stderr()).stderr(Stdio::piped());
-        let output = command.spawn().and_then(Child::wait_with_output).context("starting apt")?;
-        let errors = String::from_utf8_lossy(&output.stderr);
-        if errors.contains("404 ") {
-            return Err(Gone(wanted).into());
+        // `apt-get download` itself begins anew when it was interrupted; apt's helper goes on where it was.
+        let answer = self.apt_get(&["download", "--print-uris", &wanted])?;
+        let Offer { uri, name, checksum } =
+            Offer::read(&answer).with_context(|| format!("apt offers no {wanted}, but: {answer}"))?;
+        let path = directory.join(name);
+        match fetch(uri, &path, checksum, &self.settings()) {
+            Err(error) if error.to_string().contains("404 ") => Err(Gone(wanted).into()),
+            fetched => fetched.map(|()| path),
         }
-        ensure!(output.status.success(), "{command:?} failed: {}", errors.trim());
-        for entry in fs::read_dir(directory)? {
-            let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "deb") {
-                return Ok(path);
-            }
-        }
-        bail!("apt-get downloaded nothing into {}", directory.display())
     }
 
     fn lay_out(&self, arch: &str, suites: &BTreeMap<String, String>) -> Result<()> {
@@ -186,6 +177,33 @@ impl Mirrors {
     }
 }
 
+/// Where a file is to be had, as `apt-get download --print-uris` says: `'URI' NAME SIZE CHECKSUM`.
+struct Offer<'a> {
+    uri: &'a str,
+    name: &'a str,
+    checksum: &'a str,
+}
+
+impl<'a> Offer<'a> {
+    fn read(answer: &'a str) -> Option<Self> {
+        let (uri, rest) = answer.trim().strip_prefix('\'')?.split_once("' ")?;
+        let mut words = rest.split(' ');
+        Some(Self { uri, name: words.next()?, checksum: words.nth(1)? })
+    }
+}
+
+/// Downloads, with what is there already as a beginning.
+fn fetch(uri: &str, path: &Path, checksum: &str, settings: &Path) -> Result<()> {
+    let mut command = Command::new(HELPER);
+    command.args(["download-file", uri]).arg(path).arg(checksum).env("APT_CONFIG", settings);
+    // apt shows its progress on a terminal, and lines elsewhere.
+    command.stdout(std::io::stderr()).stderr(Stdio::piped());
+    let output = command.spawn().and_then(Child::wait_with_output).context("starting apt")?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{command:?} failed: {}", errors.trim());
+    Ok(())
+}
+
 fn pairs(lines: &str) -> impl Iterator<Item = (&str, &str)> {
     lines.lines().filter_map(|line| line.split_once(' '))
 }
@@ -205,7 +223,74 @@ fn stanza(text: &str) -> Option<Package> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{File, FileTimes};
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::TcpListener;
+    use std::thread;
+    use std::time::{Duration, SystemTime};
+
+    use sha2::{Digest, Sha256};
+
     use super::*;
+
+    #[test]
+    fn an_offer_is_read() {
+        let answer = "'http://m/x_6%2b1.deb' x_6+1_amd64.deb 26713492 SHA256:00ff\n";
+        let Offer { uri, name, checksum } = Offer::read(answer).unwrap();
+        assert_eq!((uri, name, checksum), ("http://m/x_6%2b1.deb", "x_6+1_amd64.deb", "SHA256:00ff"));
+        assert!(Offer::read("Get:1 http://m/x.deb").is_none());
+    }
+
+    /// Serves the rest of the text, from where it is asked for, to one client.
+    fn serve_rest(
+        text: &'static str,
+        date: &'static str,
+    ) -> Result<(String, thread::JoinHandle<Result<()>>)> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let uri = format!("http://{}/x.deb", listener.local_addr()?);
+        let server = thread::spawn(move || {
+            let mut client = BufReader::new(listener.accept()?.0);
+            let mut request = String::new();
+            while !request.ends_with("\r\n\r\n") {
+                ensure!(client.read_line(&mut request)? > 0, "half a request: {request}");
+            }
+            ensure!(request.contains(&format!("If-Range: {date}")), "{request}");
+            let from = request.split_once("Range: bytes=").and_then(|(_, rest)| rest.split_once('-'));
+            let from: usize = from.context("no range")?.0.parse()?;
+            let (rest, all) = (&text[from..], text.len());
+            let head = format!(
+                "HTTP/1.1 206 Partial Content\r\nContent-Length: {}\r\nLast-Modified: {date}\r\n\
+                 Content-Range: bytes {from}-{}/{all}\r\n\r\n",
+                rest.len(),
+                all - 1
+            );
+            Ok(client.get_mut().write_all((head + rest).as_bytes())?)
+        });
+        Ok((uri, server))
+    }
+
+    #[test]
+    fn an_interrupted_download_goes_on_where_it_was() -> Result<()> {
+        if !Path::new(HELPER).exists() {
+            eprintln!("no apt here: nothing is downloaded by it");
+            return Ok(());
+        }
+        const WHOLE: &str = "the first half, the second half";
+        let directory = tempfile::tempdir()?;
+        let path = directory.path().join("x.deb");
+        let settings = directory.path().join("apt.conf");
+        fs::write(&settings, "APT::Sandbox::User \"root\";\nAcquire::http::Proxy \"DIRECT\";\n")?;
+        fs::write(&path, &WHOLE[..15])?;
+        // apt gives what it has the date of what it fetches.
+        let date = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        File::options().write(true).open(&path)?.set_times(FileTimes::new().set_modified(date))?;
+        let (uri, server) = serve_rest(WHOLE, "Sun, 09 Sep 2001 01:46:40 GMT")?;
+        let checksum = format!("SHA256:{:x}", Sha256::digest(WHOLE));
+        fetch(&uri, &path, &checksum, &settings)?;
+        server.join().expect("the server panicked")?;
+        assert_eq!(fs::read_to_string(&path)?, WHOLE);
+        Ok(())
+    }
 
     #[test]
     fn a_stanza_is_read() {
