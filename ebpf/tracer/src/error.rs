@@ -18,6 +18,11 @@ pub enum Error {
         /// What `uname -r` says.
         release: String,
     },
+    /// The kernel would interpret the programs, and crash.
+    #[error(
+        "net.core.bpf_jit_enable is 0, and kernels for 64-bit ARM may crash when they interpret the programs"
+    )]
+    NoJit,
     /// The kernel's description of its types cannot be read.
     #[error("cannot read {path}: {source}")]
     NoBtf {
@@ -63,6 +68,7 @@ impl Error {
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::OldKernel { .. } => "run a kernel of version 5.10 or later",
+            Self::NoJit => "sysctl net.core.bpf_jit_enable=1",
             Self::NoBtf { .. } => {
                 "run a kernel built with CONFIG_DEBUG_INFO_BTF=y and with sysfs mounted on /sys (every current \
                  distribution kernel is)"

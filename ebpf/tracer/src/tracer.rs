@@ -130,6 +130,7 @@ impl Tracer {
     ///
     /// If any step fails, whatever was loaded or attached before it is gone again.
     pub fn start(kernel: &Kernel, options: &Options) -> Result<(Self, CounterReader), Error> {
+        host::check_jit()?;
         let layout = &kernel.layout;
         let mut ebpf = load::object(layout, options)?;
         let programs = load::probes(layout, options)

@@ -180,8 +180,8 @@ fn play(part: &[String]) -> Result<()> {
             Ok(())
         }
         ["bytecode", what] => bytecode(what),
-        ["seeing", btf, program, ref arguments @ ..] => {
-            replace_btf(btf)?;
+        ["seeing", file, at, program, ref arguments @ ..] => {
+            replace(file, at)?;
             Err(Command::new(program).args(arguments).exec()).context("becoming another program")
         }
         _ => bail!("no such part"),
@@ -213,14 +213,17 @@ fn bytecode(what: &str) -> Result<()> {
     said.map_err(|wrong| anyhow!("{wrong}"))
 }
 
-/// Shows another file in place of the kernel's BTF, or none, to this process and what becomes of it.
-fn replace_btf(file: &str) -> Result<()> {
+/// Shows another file in place of one of the kernel's, or an empty directory around it, to this process and what becomes
+/// of it.
+fn replace(file: &str, at: &str) -> Result<()> {
     // SAFETY: CLONE_NEWNS concerns this process's view of mounts, and it has a single thread.
     unsafe { unshare_unsafe(UnshareFlags::NEWNS) }.context("unshare(CLONE_NEWNS)")?;
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
     match file {
-        "" => Ok(mount("none", "/sys/kernel/btf", "tmpfs", MountFlags::RDONLY, None)?),
-        file => Ok(mount_bind(file, "/sys/kernel/btf/vmlinux")?),
+        "" => {
+            Ok(mount("none", Path::new(at).parent().context("a file")?, "tmpfs", MountFlags::RDONLY, None)?)
+        }
+        file => Ok(mount_bind(file, at)?),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -18,46 +19,66 @@ super::scenarios!["blind":
 ];
 
 const BTF: &str = "/sys/kernel/btf/vmlinux";
-/// Stands for no file at all.
-const NONE: &str = "";
+
+/// What the binary sees in place of one of the kernel's files.
+pub(super) struct Mask {
+    at: &'static str,
+    /// None hides the file, and those beside it.
+    file: Option<NamedTempFile>,
+}
 
 fn kernel_without_btf_is_refused_by_name(lab: &Lab) -> Result<()> {
-    refused(lab, NONE, &[BTF, "CONFIG_DEBUG_INFO_BTF"])
+    refused(lab, &Mask { at: BTF, file: None }, &[BTF, "CONFIG_DEBUG_INFO_BTF"])
 }
 
 fn kernel_with_broken_btf_is_refused_by_name(lab: &Lab) -> Result<()> {
     let whole = fs::read(BTF)?;
-    refused(lab, &path(&btf(&whole[..whole.len() / 2])?), &["not BTF"])
+    refused(lab, &Mask::new(BTF, &whole[..whole.len() / 2])?, &["not BTF"])
 }
 
 fn kernel_without_a_needed_tracepoint_is_refused_by_name(lab: &Lab) -> Result<()> {
-    refused(lab, &path(&btf(&without("tcp_receive_reset")?)?), &["tcp_receive_reset"])
+    refused(lab, &Mask::new(BTF, &without("tcp_receive_reset")?)?, &["tcp_receive_reset"])
 }
 
 fn kernel_without_an_optional_tracepoint_says_what_that_costs(lab: &Lab) -> Result<()> {
-    let file = btf(&without("tcp_retransmit_synack")?)?;
-    let doctor = examine(lab, &path(&file))?;
+    let mask = Mask::new(BTF, &without("tcp_retransmit_synack")?)?;
+    let doctor = examine(lab, &mask)?;
     doctor.is("/works", true)?;
     let checks = doctor.list("/checks")?;
     let probe =
         checks.iter().find(|check| check.text("/name").is_ok_and(|it| it == "probe tcp_retransmit_synack"));
     probe.context("the probe is not mentioned")?.is("/status", "limited")?;
 
-    let server = server(lab, &path(&file))?;
+    let server = server(lab, &mask)?;
     let netns = Netns::new()?;
     let mut trace = Trace::start(&server, &only(&netns))?;
     refuse(&netns, "blind", "127.0.0.1:81")?;
     failure(&trace.expect("connect.failed")?, "refused", Some(("ECONNREFUSED", 111)))
 }
 
+impl Mask {
+    pub(super) fn new(at: &'static str, content: &[u8]) -> Result<Self> {
+        let mut file = NamedTempFile::new()?;
+        file.write_all(content)?;
+        Ok(Self { at, file: Some(file) })
+    }
+
+    /// The binary in a mount namespace of its own, where it sees this.
+    fn command(&self, lab: &Lab, arguments: &[&str]) -> Result<Command> {
+        let file = self.file.as_ref().map(|file| file.path().display().to_string()).unwrap_or_default();
+        let binary = lab.binary().to_string_lossy();
+        actor::part(&[&["seeing", &file, self.at, &binary], arguments].concat())
+    }
+}
+
 /// Requires doctor, terminal and server to refuse, each with these words.
-fn refused(lab: &Lab, btf: &str, words: &[&str]) -> Result<()> {
-    let doctor = examine(lab, btf)?;
+pub(super) fn refused(lab: &Lab, mask: &Mask, words: &[&str]) -> Result<()> {
+    let doctor = examine(lab, mask)?;
     doctor.is("/works", false)?;
     says(&doctor.0.to_string(), words)?;
-    let run = Run::of_command(seeing(btf, lab, &["trace"])?)?;
+    let run = Run::of_command(mask.command(lab, &["trace"])?)?;
     run.complains(1, words)?;
-    let problem = server(lab, btf)?.api().post("/api/v1/traces", &json!({}))?.problem(503)?;
+    let problem = server(lab, mask)?.api().post("/api/v1/traces", &json!({}))?.problem(503)?;
     says(&problem.0.to_string(), words)
 }
 
@@ -68,30 +89,14 @@ fn says(text: &str, words: &[&str]) -> Result<()> {
     Ok(())
 }
 
-fn examine(lab: &Lab, btf: &str) -> Result<Json> {
-    let run = Run::of_command(seeing(btf, lab, &["doctor", "--json"])?)?;
+fn examine(lab: &Lab, mask: &Mask) -> Result<Json> {
+    let run = Run::of_command(mask.command(lab, &["doctor", "--json"])?)?;
     let report: Value = serde_json::from_str(&run.stdout).with_context(|| format!("{run:?}"))?;
     Ok(Json(report))
 }
 
-fn server(lab: &Lab, btf: &str) -> Result<Server> {
-    Server::start_as(seeing(btf, lab, &[])?)
-}
-
-/// The binary in a mount namespace of its own, with another file in place of the kernel's BTF.
-fn seeing(btf: &str, lab: &Lab, arguments: &[&str]) -> Result<std::process::Command> {
-    let binary = lab.binary().to_string_lossy();
-    actor::part(&[&["seeing", btf, &binary], arguments].concat())
-}
-
-fn btf(bytes: &[u8]) -> Result<NamedTempFile> {
-    let mut file = NamedTempFile::new()?;
-    file.write_all(bytes)?;
-    Ok(file)
-}
-
-fn path(file: &NamedTempFile) -> String {
-    file.path().display().to_string()
+fn server(lab: &Lab, mask: &Mask) -> Result<Server> {
+    Server::start_as(mask.command(lab, &[])?)
 }
 
 /// The kernel's BTF, with the tracepoint under a name that nobody asks for.
