@@ -9,13 +9,14 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::Api;
 
 const START_LIMIT: Duration = Duration::from_secs(45);
+const LOG_LIMIT: Duration = Duration::from_secs(20);
 
 /// The process, its data directory and a client for it. Dropping it kills the process.
 pub struct Server {
@@ -97,6 +98,16 @@ impl Server {
     /// What the server has logged so far.
     pub fn log(&self) -> String {
         fs::read_to_string(log_path(&self.directory)).unwrap_or_default()
+    }
+
+    /// Waits until the log has this in it: what is logged may be so after the answer is there.
+    pub fn logs(&self, words: &str) -> Result<()> {
+        let deadline = Instant::now() + LOG_LIMIT;
+        while !self.log().contains(words) {
+            ensure!(Instant::now() < deadline, "{words:?} is not in the log:\n{}", self.log());
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
     }
 
     /// Sends a signal.
