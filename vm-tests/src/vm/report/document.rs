@@ -3,13 +3,17 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::markdown::{kernels, table};
-use super::{Machine, Outcome, Summary};
+use bytecode_suite::in_kernel::ceiling;
+
+use super::markdown::table;
+use super::{Absent, Machine, Outcome, Summary};
 use crate::vm::board::subject;
 
 const HEAD: &str = "# Kernels\n\n\
-    Written by `just kernels-docs` from the reports of runs; a kernel that is not listed was not in them.\n\
-    [vm-tests.md](vm-tests.md) says how it is made.\n";
+    What works on which kernel. Written by `just kernels-docs` from the reports of a run of all kernels, which\n\
+    [vm-tests.md](vm-tests.md) describes.\n";
+
+const VERIFIED: &str = "verified instructions";
 
 /// Topics of facts whose values are shown as they are, with a headline and what they say.
 const TOPICS: [(&str, &str, &str); 3] = [
@@ -19,14 +23,14 @@ const TOPICS: [(&str, &str, &str); 3] = [
         "As `synscope doctor` says: `limited` costs something that it names, `–` means that the kernel was not asked.",
     ),
     (
-        "verified instructions",
+        VERIFIED,
         "Instructions that the verifier walks through",
-        "For a trace that asks for everything. Kernels count them since 5.16; ceilings stand in `ebpf/programs/tests/ceilings.toml`.",
+        "For a trace that asks for everything. Kernels count them since 5.16. More than the ceiling, which stands in `ebpf/programs/tests/ceilings.toml`, fails a scenario.",
     ),
     (
         "bytes of instructions",
         "Size of the programs",
-        "In bytes, after the verifier has removed what this kernel and this trace do not need.",
+        "In bytes of BPF instructions, for the same trace, after the verifier has removed what this kernel does not need.",
     ),
 ];
 
@@ -34,13 +38,11 @@ const TOPICS: [(&str, &str, &str); 3] = [
 pub fn document(summaries: &[Summary]) -> String {
     let mut text = HEAD.to_owned();
     for summary in summaries {
-        let _ = write!(
-            text,
-            "\n## {}\n\nEmulated ({}).\n\n{}",
-            summary.arch,
-            summary.accelerator,
-            kernels(summary)
-        );
+        let (arch, accelerator) = (&summary.arch, &summary.accelerator);
+        let _ = write!(text, "\n## {arch}\n\nUnder QEMU ({accelerator}).\n\n{}", kernels(summary));
+        for Absent { series, reason } in &summary.absent {
+            let _ = write!(text, "\n{series} did not run: {reason}.\n");
+        }
         let _ =
             write!(text, "\n### Scenarios\n\nPassed, of those that were to run.\n\n{}", scenarios(summary));
         text += &unsupported(summary);
@@ -49,6 +51,17 @@ pub fn document(summaries: &[Summary]) -> String {
         }
     }
     text
+}
+
+/// A line a kernel, without times: they are the machine's that the kernels were run on.
+fn kernels(summary: &Summary) -> String {
+    let row = |machine: &Machine| {
+        let totals = machine.totals();
+        let counts = [totals.passed, totals.failed, totals.skipped].map(|count| count.to_string());
+        let kernel = machine.kernel.clone().unwrap_or_else(|| "did not start".to_owned());
+        [machine.series.clone(), kernel].into_iter().chain(counts).collect()
+    };
+    table(&["series", "kernel", "passed", "failed", "unsupported"], summary.machines.iter().map(row))
 }
 
 /// `first`, then the series.
@@ -106,11 +119,18 @@ fn facts(summary: &Summary, topic: &str) -> String {
             }
         }
     }
+    let ceilings = topic == VERIFIED;
+    let mut header = header(summary, "name");
+    if ceilings {
+        header.insert(1, "ceiling");
+    }
     let row = |name: &str| {
+        let most =
+            ceilings.then(|| ceiling(name).map_or_else(|| "–".to_owned(), |it| grouped(&it.to_string())));
         let cell = |machine: &Machine| machine.fact(topic, name).map_or_else(|| "–".to_owned(), grouped);
-        std::iter::once(name.to_owned()).chain(summary.machines.iter().map(cell)).collect()
+        std::iter::once(name.to_owned()).chain(most).chain(summary.machines.iter().map(cell)).collect()
     };
-    table(&header(summary, "name"), names.into_iter().map(row))
+    table(&header, names.into_iter().map(row))
 }
 
 /// `12345` as `12,345`; what is not a number stays.

@@ -19,7 +19,7 @@ pub fn markdown(summary: &Summary) -> String {
 }
 
 /// A line a kernel.
-pub(super) fn kernels(summary: &Summary) -> String {
+fn kernels(summary: &Summary) -> String {
     let header =
         ["series", "kernel", "boot s", "first scenario s", "all s", "passed", "failed", "skipped", ""];
     let rows = summary.machines.iter().map(|machine| {
