@@ -126,7 +126,7 @@ fn wrong(field: &str, problem: impl Into<String>) -> FieldError {
 }
 
 const MAX_NAME: usize = 100;
-const MAX_SLOW_MS: u64 = 600_000;
+const MAX_SLOW_MS: u64 = Options::MAX_SLOW.as_secs() * 1000;
 const MAX_TTL_S: u64 = 30 * 24 * 3600;
 const MAX_EVENTS: u64 = 10_000_000;
 const MAX_RECORDED_S: u64 = 3600;

@@ -106,8 +106,8 @@ fn is_supported(release: &str) -> bool {
     version >= (5, 10)
 }
 
-/// Refuses to be interpreted on 64-bit ARM. Where its compiler would put code in place of a helper's call, Linux 6.12
-/// leaves the call without an address, also for the interpreter, which then jumps to nowhere. 7.3 refuses such programs.
+/// Refuses to be interpreted on 64-bit ARM: Linux 6.12 crashed there with the programs attached (7.3 refuses them). It may
+/// be that the verifier leaves calls of helpers that the compiler would replace without an address for the interpreter.
 pub(crate) fn check_jit() -> Result<(), Error> {
     let switch = fs::read_to_string("/proc/sys/net/core/bpf_jit_enable").unwrap_or_default();
     if cfg!(target_arch = "aarch64") && switch.trim() == "0" { Err(Error::NoJit) } else { Ok(()) }

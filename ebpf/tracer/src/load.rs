@@ -5,6 +5,7 @@ use std::{
     io,
     os::fd::{AsFd as _, AsRawFd as _},
     sync::{LazyLock, Mutex, PoisonError},
+    time::Duration,
 };
 
 use aya::{
@@ -46,7 +47,6 @@ pub(crate) enum Link {
 /// kernel yet.
 pub(crate) fn object(layout: &Layout, options: &Options) -> Result<Ebpf, Error> {
     let filters = options.filter.bits();
-    let slow_ns = u64::try_from(options.slow.as_nanos()).unwrap_or(u64::MAX);
     let [starts, stacks] = [options.starts, options.stacks].map(u32::from);
     let Layout { retransmit_has_error, drop_has_reason, has_task_pt_regs, has_code, has_icmp, .. } = *layout;
     let features = [
@@ -66,7 +66,7 @@ pub(crate) fn object(layout: &Layout, options: &Options) -> Result<Ebpf, Error> 
         loader.override_global(global, kept(&value.to_ne_bytes()), true);
     }
     loader
-        .override_global("SLOW_NS", kept(&slow_ns.to_ne_bytes()), true)
+        .override_global("SLOW_NS", kept(&slow_ns(options.slow).to_ne_bytes()), true)
         .map_max_entries("ATTEMPTS", options.max_attempts)
         .map_max_entries("USER_STACKS", if options.stacks { options.max_attempts } else { 1 })
         .map_max_entries("CODE", if options.stacks { MAX_CODE } else { 1 })
@@ -74,7 +74,8 @@ pub(crate) fn object(layout: &Layout, options: &Options) -> Result<Ebpf, Error> 
     loader.load(OBJECT).map_err(Error::loading)
 }
 
-/// The same bytes, for as long as the loader may refer to them. Each value is kept once, and few are ever asked for.
+/// The same bytes, for as long as the loader may refer to them. Each value is kept once: offsets and switches are few, and
+/// [`slow_ns`] gives at most 600,001.
 fn kept(value: &[u8]) -> &'static [u8] {
     static VALUES: Mutex<BTreeSet<&[u8]>> = Mutex::new(BTreeSet::new());
     let mut values = VALUES.lock().unwrap_or_else(PoisonError::into_inner);
@@ -84,6 +85,12 @@ fn kept(value: &[u8]) -> &'static [u8] {
     let new: &'static [u8] = Box::leak(value.into());
     values.insert(new);
     new
+}
+
+/// What the programs take for slow: as [`Options::slow`] says.
+fn slow_ns(slow: Duration) -> u64 {
+    let milliseconds = slow.min(Options::MAX_SLOW).as_millis();
+    u64::try_from(milliseconds * 1_000_000).unwrap_or(u64::MAX)
 }
 
 /// The programs of a trace: what the kernel takes, without what the trace does not ask for.

@@ -31,7 +31,8 @@ const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 pub struct Options {
     /// Which attempts.
     pub filter: Filter,
-    /// Attempts that took at least this long to establish are told, even without a retransmit.
+    /// Attempts that took at least this long to establish are told, even without a retransmit. Whole milliseconds,
+    /// at most [`Options::MAX_SLOW`]; the rest is dropped.
     pub slow: Duration,
     /// Tell every start and every end, of quick healthy attempts too.
     pub starts: bool,
@@ -44,6 +45,11 @@ pub struct Options {
     pub ringbuf_bytes: u32,
     /// Attempts that can be under way at once. Further ones are counted in [`Counters::untracked`].
     pub max_attempts: u32,
+}
+
+impl Options {
+    /// The longest time that [`Options::slow`] can tell: longer than any kernel waits for an answer by default.
+    pub const MAX_SLOW: Duration = Duration::from_mins(10);
 }
 
 impl Default for Options {

@@ -271,11 +271,11 @@ mod tests {
 
     #[test]
     fn an_interrupted_download_goes_on_where_it_was() -> Result<()> {
+        const WHOLE: &str = "the first half, the second half";
         if !Path::new(HELPER).exists() {
             eprintln!("no apt here: nothing is downloaded by it");
             return Ok(());
         }
-        const WHOLE: &str = "the first half, the second half";
         let directory = tempfile::tempdir()?;
         let path = directory.path().join("x.deb");
         let settings = directory.path().join("apt.conf");
