@@ -12,7 +12,7 @@ run *args:
     cargo run --release -- {{ args }}
 
 # All tests, cheap ones first; stops at the first that fails
-test: setup lint test-unit build bytecode-check test-live test-api test-metrics test-otlp test-deploy test-deb test-web (test-vm "--kernel" "6.1")
+test: setup lint test-unit build bytecode-check test-live test-api test-metrics test-otlp test-deploy test-deb test-web reliability (test-vm "--kernel" "6.1")
     @echo "all tests passed"
 
 # Install what is missing: Debian packages (as root), npm development packages, cargo-deny

@@ -22,7 +22,7 @@ use std::{
         atomic::{AtomicI64, AtomicU64, Ordering},
     },
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::oneshot;
@@ -189,7 +189,7 @@ impl Record {
     /// lost to history, and counted.
     pub(crate) fn keep(&self, events: Vec<Line>, attempts: Vec<Attempt>) {
         let count = events.len() as u64;
-        let batch = Batch { key: self.key, events, attempts };
+        let batch = Batch { key: self.key, since: Instant::now(), events, attempts };
         let kept = self.history.store.as_ref().map(|store| store.queue.offer(batch));
         if !matches!(kept, Some(Ok(()))) {
             self.lose(count);

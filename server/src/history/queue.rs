@@ -35,6 +35,8 @@ pub(super) enum Message {
 /// Events of one trace, in order.
 pub(super) struct Batch {
     pub(super) key: i64,
+    /// Since when they have been waiting.
+    pub(super) since: Instant,
     pub(super) events: Vec<Line>,
     pub(super) attempts: Vec<Attempt>,
 }
@@ -99,15 +101,20 @@ impl Queue {
 }
 
 impl Queued {
-    /// Waits for a first message, then gathers what comes within `window`, up to a quarter of the room.
-    /// `None` when there will be no more.
+    /// Waits for a first message, then gathers what comes until events have waited for `window`, up to a quarter of
+    /// the room. `None` when there will be no more.
     pub(super) fn gather(&self, patience: Duration, window: Duration) -> Option<Vec<Message>> {
         let mut messages = match self.receiver.recv_timeout(patience) {
             Ok(message) => vec![message],
             Err(RecvTimeoutError::Timeout) => return Some(Vec::new()),
             Err(RecvTimeoutError::Disconnected) => return None,
         };
-        let deadline = Instant::now() + window;
+        // Events that came while others were written have waited already.
+        let since = match messages.last() {
+            Some(Message::Keep(batch)) => batch.since,
+            _ => Instant::now(),
+        };
+        let deadline = since + window;
         let mut bytes = 0;
         loop {
             match messages.last() {

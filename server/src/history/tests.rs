@@ -1,6 +1,9 @@
 //! The database by itself: older files, what leaves, what queries find.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use rusqlite::{Connection, types::Value as Sql};
 
@@ -34,7 +37,7 @@ fn fill(connection: &mut Connection, key: i64, state: &str, count: u64, time: u6
     let attempts: Vec<_> = (1..=count).map(|seq| sample("connect.failed", seq)).collect();
     let events =
         attempts.iter().map(|it| Line { seq: it.first_seq, time, json: Arc::clone(&it.newest) }).collect();
-    writer::keep(&transaction, &Batch { key, events, attempts }).unwrap();
+    writer::keep(&transaction, &Batch { key, since: Instant::now(), events, attempts }).unwrap();
     transaction.commit().unwrap();
 }
 
@@ -112,7 +115,7 @@ fn a_page_goes_on_behind_the_newest_attempts() {
     let transaction = connection.transaction().unwrap();
     let line = |it: &Attempt| Line { seq: it.first_seq, time: 1, json: Arc::clone(&it.newest) };
     let events = newest.iter().map(line).collect();
-    writer::keep(&transaction, &Batch { key: 1, events, attempts: newest }).unwrap();
+    writer::keep(&transaction, &Batch { key: 1, since: Instant::now(), events, attempts: newest }).unwrap();
     transaction.commit().unwrap();
     for filter in
         ["peer=::/64", "cause=timeout,refused", "peer=::/64 cause=timeout", "peer=::/64 duration>1ms"]
@@ -212,7 +215,7 @@ fn what_the_queue_cannot_hold_is_refused_at_once() {
     let json: Arc<str> = "x".repeat(1 << 20).into();
     let offer = || {
         let line = Line { seq: 1, time: 1, json: Arc::clone(&json) };
-        queue.offer(Batch { key: 1, events: vec![line], attempts: Vec::new() }).is_ok()
+        queue.offer(Batch { key: 1, since: Instant::now(), events: vec![line], attempts: Vec::new() }).is_ok()
     };
     let taken = (0..100).take_while(|_| offer()).count();
     assert_eq!(taken, 31, "32 MiB, less what an event takes besides its JSON");

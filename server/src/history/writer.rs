@@ -18,7 +18,7 @@ use super::{
     queue::{Batch, Message, Queued},
     reads::address_bytes,
     retention,
-    schema::row_id,
+    schema::{SchemaError, row_id},
 };
 use crate::{
     attempt::Attempt,
@@ -42,6 +42,8 @@ pub(super) struct Writer {
     queued: Queued,
     shared: Arc<Shared>,
     limits: Limits,
+    /// What the damaged file is called now, while no new one could be opened yet.
+    aside: Option<PathBuf>,
     followed: HashMap<i64, Followed>,
     /// Those that have ended, as long as somebody else has them.
     settled: Vec<Weak<Trace>>,
@@ -75,6 +77,7 @@ impl Writer {
             queued,
             shared,
             limits,
+            aside: None,
             followed: HashMap::new(),
             settled: Vec::new(),
             ticked: Instant::now(),
@@ -222,8 +225,12 @@ impl Writer {
         }
         // A file system that cannot be asked is one that writing will tell of.
         let free = retention::free_bytes(&self.file).unwrap_or(u64::MAX);
+        if self.aside.is_some() {
+            self.open_anew();
+        }
         if self.is_paused() {
-            if free < self.limits.keep_free.saturating_add(ROOM_TO_RESUME) || !self.can_write() {
+            let room = self.limits.keep_free.saturating_add(ROOM_TO_RESUME);
+            if free < room || self.aside.is_some() || !self.can_write() {
                 self.removing = false;
                 return Ok(());
             }
@@ -299,25 +306,41 @@ impl Writer {
 
     /// The file turned out to be damaged while it was used.
     fn begin_anew(&mut self, damage: &rusqlite::Error) {
-        match self.replace(damage) {
-            Ok(aside) => lock(&self.shared.status).began_anew(&aside),
+        match self.set_aside(damage) {
+            Ok(()) => self.open_anew(),
             Err(error) => self.pause_for(error, "start the server again with another --data-dir"),
         }
     }
 
-    fn replace(&mut self, damage: &rusqlite::Error) -> Result<PathBuf, String> {
+    /// From here on nobody touches the damaged file, and there is none until a new one can be opened.
+    fn set_aside(&mut self, damage: &rusqlite::Error) -> Result<(), String> {
+        let nothing = Connection::open_in_memory().map_err(|error| error.to_string())?;
         directory::leave_log(&self.connection).map_err(|error| error.to_string())?;
         let aside = directory::set_aside(&self.file, damage).map_err(|error| error.to_string())?;
-        self.connection = directory::open_database(&self.file).map_err(|error| error.to_string())?;
+        (self.connection, self.aside) = (nothing, Some(aside));
         self.shared.readers.clear();
-        for followed in self.followed.values_mut() {
-            followed.stale = true;
-        }
         let followed = self.followed.values().map(|followed| Arc::clone(&followed.trace));
         for trace in followed.chain(self.settled.iter().filter_map(Weak::upgrade)) {
             trace.record().iter().for_each(|record| record.lose_kept());
         }
-        Ok(aside)
+        Ok(())
+    }
+
+    /// Opens a new file in the place of the one that was set aside.
+    fn open_anew(&mut self) {
+        match directory::open_database(&self.file) {
+            Ok(connection) => self.connection = connection,
+            Err(SchemaError::Sqlite(error)) => return self.pause(&error),
+            Err(error) => {
+                return self.pause_for(error.to_string(), "start the server again with another --data-dir");
+            }
+        }
+        for followed in self.followed.values_mut() {
+            followed.stale = true;
+        }
+        if let Some(aside) = self.aside.take() {
+            lock(&self.shared.status).began_anew(&aside);
+        }
     }
 }
 

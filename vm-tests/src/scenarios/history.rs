@@ -2,7 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -24,6 +24,7 @@ super::scenarios!["history":
     read_only_directory_leaves_traces_in_memory,
     damaged_file_is_set_aside,
     file_damaged_while_it_is_used_is_set_aside,
+    file_damaged_on_a_full_disk_is_replaced_once_there_is_room,
     little_free_space_pauses_history_before_it_is_used_up,
     second_server_in_one_directory_keeps_to_memory,
     history_that_is_off_says_so,
@@ -55,6 +56,8 @@ fn told(server: &Server, netns: &Netns, connects: usize) -> Result<(String, Vec<
     let mut trace = Trace::start(server, &only_without_stacks(netns))?;
     for _ in 0..connects {
         refuse(netns, "history", "127.0.0.1:81")?;
+    }
+    for _ in 0..connects {
         trace.expect("connect.failed")?;
     }
     let (path, events) = (trace.path(""), trace.told().to_vec());
@@ -184,8 +187,7 @@ fn full_disk_pauses_history_and_room_resumes_it(lab: &Lab) -> Result<()> {
     // The trace's row is there; now not a page is left.
     thread::sleep(Duration::from_secs(1));
     let ballast = disk.path().join("ballast");
-    let mut file = fs::File::create(&ballast)?;
-    while file.write(&[0; 4096]).is_ok_and(|written| written > 0) {}
+    fill(&ballast)?;
     let deadline = Instant::now() + LIMIT;
     // Pages that were freed in the file may take some events yet.
     while history(&server)?.is("/state", "recording").is_ok() {
@@ -205,7 +207,6 @@ fn full_disk_pauses_history_and_room_resumes_it(lab: &Lab) -> Result<()> {
     ensure!(server.log().contains("nothing is written to history"), "{}", server.log());
 
     fs::remove_file(&ballast)?;
-    drop(file);
     until(&server, "recording")?;
     refuse(&netns, "kept", "127.0.0.1:81")?;
     let last = trace.expect("connect.failed")?;
@@ -251,7 +252,14 @@ fn damaged_file_is_set_aside(lab: &Lab) -> Result<()> {
     until(&server, "recording")?;
     ensure!(server.log().contains("is damaged"), "{}", server.log());
     server.api().get(&path)?.problem(404)?;
-    ensure!(set_aside(data.path())?, "nothing is set aside");
+    ensure!(aside(data.path())?.is_some(), "nothing is set aside");
+    Ok(())
+}
+
+/// Takes every page that is left of a file system.
+fn fill(ballast: &Path) -> Result<()> {
+    let mut file = fs::File::create(ballast)?;
+    while file.write(&[0; 4096]).is_ok_and(|written| written > 0) {}
     Ok(())
 }
 
@@ -264,9 +272,42 @@ fn ruin(file: &Path, from: u64) -> Result<()> {
     Ok(())
 }
 
-fn set_aside(data: &Path) -> Result<bool> {
-    let names = fs::read_dir(data)?.map(|entry| Ok(entry?.file_name())).collect::<Result<Vec<_>>>()?;
-    Ok(names.iter().any(|name| name.to_string_lossy().starts_with("history.db.damaged-")))
+/// What a damaged file is called now.
+fn aside(data: &Path) -> Result<Option<PathBuf>> {
+    for entry in fs::read_dir(data)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with("history.db.damaged-") {
+            return Ok(Some(entry.path()));
+        }
+    }
+    Ok(None)
+}
+
+/// Reads of a trace until somebody has noticed that the file is damaged, and returns what that is called now.
+fn set_aside(server: &Server, data: &Path, path: &str) -> Result<PathBuf> {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        if let Some(aside) = aside(data)? {
+            return Ok(aside);
+        }
+        ensure!(Instant::now() < deadline, "nobody noticed; log:\n{}", server.log());
+        let _ = server.api().get(&format!("{path}/events?limit=1000"))?;
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Waits until a new file is written, and that is said.
+fn begun_anew(server: &Server) -> Result<()> {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        let history = until(server, "recording")?;
+        // The file is renamed first, and that is said after the new one was made.
+        if history.text("/detail").is_ok_and(|text| text.contains("history.db.damaged-")) {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "not a word of it: {}", history.0);
+        thread::sleep(Duration::from_millis(50));
+    }
 }
 
 fn file_damaged_while_it_is_used_is_set_aside(lab: &Lab) -> Result<()> {
@@ -282,21 +323,8 @@ fn file_damaged_while_it_is_used_is_set_aside(lab: &Lab) -> Result<()> {
     ruin(&data.path().join("history.db"), 4096)?;
     ruin(&data.path().join("history.db-wal"), 32)?;
 
-    let deadline = Instant::now() + LIMIT;
-    while !set_aside(data.path())? {
-        ensure!(Instant::now() < deadline, "nobody noticed; log:\n{}", server.log());
-        let _ = server.api().get(&format!("{earlier}/events?limit=1000"))?;
-        thread::sleep(Duration::from_millis(50));
-    }
-    // The file is renamed first, and that is said after the new one was made.
-    let renamed =
-        |history: &Json| history.text("/detail").is_ok_and(|text| text.contains("history.db.damaged-"));
-    let mut history = until(&server, "recording")?;
-    while !renamed(&history) {
-        ensure!(Instant::now() < deadline, "not a word of it: {}", history.0);
-        thread::sleep(Duration::from_millis(50));
-        history = until(&server, "recording")?;
-    }
+    set_aside(&server, data.path(), &earlier)?;
+    begun_anew(&server)?;
     ensure!(server.log().contains("is damaged"), "{}", server.log());
     let counted = server.api().get(&earlier)?.expect(200)?;
     counted.is("/counters/lost/history", told.len())?;
@@ -313,6 +341,40 @@ fn file_damaged_while_it_is_used_is_set_aside(lab: &Lab) -> Result<()> {
     ensure!(events(&server, &path)? == [last], "not what was told after the damage");
     server.api().get(&path)?.expect(200)?.is("/counters/lost/history", 1)?;
     server.api().get(&earlier)?.problem(404)?;
+    Ok(())
+}
+
+fn file_damaged_on_a_full_disk_is_replaced_once_there_is_room(lab: &Lab) -> Result<()> {
+    let (netns, disk) = (Netns::new()?, Tmpfs::new("8m")?);
+    let data = disk.path().join("data");
+    let server = start(lab, &data)?;
+    let (earlier, _) = told(&server, &netns, 200)?;
+    server.api().send("POST", &format!("{earlier}/stop"), &[], None)?.expect(200)?;
+    // Until it is committed, and memory has let go of the trace.
+    thread::sleep(Duration::from_secs(2));
+    let ballast = disk.path().join("ballast");
+    fill(&ballast)?;
+    ruin(&data.join("history.db"), 4096)?;
+    ruin(&data.join("history.db-wal"), 32)?;
+    let aside = set_aside(&server, &data, &earlier)?;
+    let paused = until(&server, "paused")?;
+    ensure!(paused.text("/detail")?.contains("full"), "{}", paused.0);
+    let damaged = fs::read(&aside)?;
+    // Tracing goes on meanwhile, and what cannot be kept is counted.
+    let mut trace = Trace::start(&server, &only_without_stacks(&netns))?;
+    refuse(&netns, "full", "127.0.0.1:81")?;
+    trace.expect("connect.failed")?;
+    trace.reached("/counters/lost/history", 1)?;
+
+    fs::remove_file(&ballast)?;
+    begun_anew(&server)?;
+    refuse(&netns, "room", "127.0.0.1:81")?;
+    let last = trace.expect("connect.failed")?;
+    let path = trace.path("");
+    trace.leave();
+    end(server, Signal::TERM)?;
+    ensure!(fs::read(&aside)? == damaged, "somebody wrote to what was set aside");
+    ensure!(events(&start(lab, &data)?, &path)? == [last], "not what was told after the damage");
     Ok(())
 }
 

@@ -6,13 +6,13 @@ use std::{
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
 use serde_json::json;
-use vm_tests::harness::{Json, Lab, Length, Load, Netns, Server, Stream, kernel, storm};
+use vm_tests::harness::{Api, Json, Lab, Length, Load, Netns, Server, Stream, kernel, storm};
 
 use crate::Scale;
 
@@ -55,6 +55,83 @@ pub(crate) fn killed_at_any_moment(lab: &Lab, scale: Scale) -> Result<()> {
     }
     println!("what was told up to {longest:?} before a kill was lost");
     Ok(())
+}
+
+/// What occurred for longer than that before a kill is in history: events wait for a commit for 100 ms, or for as long as
+/// the one before it takes, and a commit of a second's thousandth part takes some milliseconds.
+const UNCOMMITTED: Duration = Duration::from_millis(200);
+const PER_SECOND: u32 = 1_000;
+
+/// At a steady rate, which leaves nobody anything to catch up with.
+pub(crate) fn only_the_last_moment_is_lost(lab: &Lab, scale: Scale) -> Result<()> {
+    let (netns, data) = (Netns::new()?, tempfile::Builder::new().prefix("synscope-crash-").tempdir()?);
+    let start = || Server::start_in(data.path(), lab.binary(), |_| {});
+    let (mut longest, mut latest) = (Duration::ZERO, Duration::ZERO);
+    for time in 0..scale.of(8, 100) {
+        let mut server = start()?;
+        let reply = server.api().post("/api/v1/traces", &json!({"filter": {"netns": netns.inode()}}))?;
+        reply.expect(201)?;
+        let dead = AtomicBool::new(false);
+        let (killed, late) = thread::scope(|scope| {
+            let witness = scope.spawn(|| lateness(&dead));
+            let load = scope.spawn(|| {
+                while !dead.load(Ordering::Relaxed) {
+                    storm::paced(&netns, PER_SECOND, Duration::from_millis(50))?;
+                }
+                anyhow::Ok(())
+            });
+            caught_up(server.api(), &reply.location)?;
+            // Over many commits, and every phase of one.
+            thread::sleep(Duration::from_millis(500 + time * 97 % 900));
+            let killed = SystemTime::now();
+            server.signal(Signal::KILL)?;
+            dead.store(true, Ordering::Relaxed);
+            load.join().ok().context("the load panicked")??;
+            anyhow::Ok((killed, witness.join().ok().context("the witness panicked")?))
+        })?;
+        server.wait(ENDED)?;
+        let mut server = start()?;
+        let export = server.api().get(&format!("{}/export?format=ndjson", reply.location))?;
+        let newest = export.body.lines().last().context("nothing was recorded")?;
+        let newest = Json(serde_json::from_str(newest)?).text("/time_unix_nano")?.parse()?;
+        let lost = killed.duration_since(UNIX_EPOCH + Duration::from_nanos(newest)).unwrap_or_default();
+        // The load, who reads, who describes and who writes are woken, and each may be as late as the witness was.
+        ensure!(
+            lost <= UNCOMMITTED + 4 * late,
+            "{lost:?} before the kill are lost, and who sleeps is {late:?} late"
+        );
+        (longest, latest) = (longest.max(lost), latest.max(late));
+        server.signal(Signal::TERM)?;
+        server.wait(ENDED)?;
+    }
+    println!("up to {longest:?} before a kill were lost, where who sleeps was up to {latest:?} late");
+    Ok(())
+}
+
+/// Waits until all that was produced is told but for what comes just now: for the first events symbols are read.
+fn caught_up(api: &Api, path: &str) -> Result<()> {
+    const JUST_NOW: u64 = PER_SECOND as u64 / 20;
+    for _ in 0..1_000 {
+        let trace = api.get(path)?.expect(200)?;
+        let (produced, delivered) = (trace.count("/counters/produced")?, trace.count("/counters/delivered")?);
+        if delivered > JUST_NOW && produced.saturating_sub(delivered) < JUST_NOW {
+            return Ok(());
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    anyhow::bail!("the server cannot keep up with {PER_SECOND} a second")
+}
+
+/// By how much a thread that sleeps is woken too late on this machine, at the most.
+fn lateness(over: &AtomicBool) -> Duration {
+    const NAP: Duration = Duration::from_millis(2);
+    let mut latest = Duration::ZERO;
+    while !over.load(Ordering::Relaxed) {
+        let asleep = Instant::now();
+        thread::sleep(NAP);
+        latest = latest.max(asleep.elapsed().saturating_sub(NAP));
+    }
+    latest
 }
 
 /// What a reader was told, and when.

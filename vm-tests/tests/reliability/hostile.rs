@@ -83,17 +83,20 @@ pub(crate) fn a_number_that_comes_back_is_another_process(lab: &Lab, _: Scale) -
     anyhow::bail!("number {pid} was not to be had again")
 }
 
-/// A connect of another program, whose process has the number after this one, if nobody is quicker.
+/// A connect of another program, whose process has the number after this one, if nobody is quicker. It stays until it
+/// was told of: of one that is gone nothing but its number is left to look at.
 fn bash_after(last_pid: u32, netns: &Netns, trace: &mut Trace) -> Result<Json> {
-    netns.run("bash", || {
+    const SCRIPT: &str = "if : 3<>/dev/tcp/127.0.0.1/81; then exit 7; fi; read -r; exit 0";
+    let mut bash = netns.run("bash", || {
         let mut bash = Command::new("bash");
-        bash.args(["-c", ": 3<>/dev/tcp/127.0.0.1/81"]).stderr(Stdio::null());
+        bash.args(["-c", SCRIPT]).stdin(Stdio::piped()).stderr(Stdio::null());
         fs::write("/proc/sys/kernel/ns_last_pid", last_pid.to_string())?;
-        let refused = !bash.status()?.success();
-        ensure!(refused, "somebody listens on {CLOSED}");
-        Ok(())
+        Ok(bash.spawn()?)
     })?;
-    trace.expect("connect.failed")
+    let told = trace.expect("connect.failed");
+    drop(bash.stdin.take());
+    ensure!(bash.wait()?.success(), "somebody listens on {CLOSED}");
+    told
 }
 
 pub(crate) fn a_namespace_that_vanishes_takes_nothing_along(lab: &Lab, _: Scale) -> Result<()> {

@@ -49,6 +49,7 @@ const TESTS: &[Test] = &[
         "a killed server leaves nothing in the kernel, and what it told in history",
         crash::killed_at_any_moment,
     ),
+    ("a killed server loses the last moment only", crash::only_the_last_moment_is_lost),
     #[cfg(target_arch = "x86_64")]
     ("somebody who detaches a program is noticed", detached::who_detaches_a_program_is_noticed),
     ("a host without threads to spare is told of, and survived", threads::no_thread_is_an_answer),
