@@ -2,9 +2,9 @@
 
 use std::{
     fmt::Display,
-    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError},
     io,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -15,6 +15,8 @@ use super::schema::{self, SchemaError};
 use crate::event::UnixNano;
 
 const DATABASE: &str = "history.db";
+/// What SQLite keeps beside a database that is used.
+const PARTS: [&str; 2] = ["-wal", "-shm"];
 /// Files up to this size are examined page by page when they are opened; larger ones would take seconds.
 const MAX_EXAMINED: u64 = 32 << 20;
 /// How long a connection waits for another one's lock.
@@ -24,11 +26,15 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 pub(super) struct Opened {
     pub(super) connection: Connection,
     pub(super) file: PathBuf,
+    pub(super) inode: Inode,
     /// What the one before it is called now, if that was damaged.
     pub(super) aside: Option<PathBuf>,
     /// Held as long as the server runs.
     pub(super) lock: File,
 }
+
+/// Device and number of a file, whatever it is called.
+pub(super) type Inode = (u64, u64);
 
 /// Why the directory cannot be used.
 #[derive(Debug)]
@@ -79,13 +85,15 @@ pub(super) fn open(directory: &Path) -> Result<Opened, Unusable> {
         }
         opened => opened,
     };
-    let connection = connection.map_err(|error| Unusable::at(&file, &error))?;
-    Ok(Opened { connection, file, aside, lock })
+    let (connection, inode) = connection.map_err(|error| Unusable::at(&file, &error))?;
+    Ok(Opened { connection, file, inode, aside, lock })
 }
 
-pub(super) fn open_database(file: &Path) -> Result<Connection, SchemaError> {
+pub(super) fn open_database(file: &Path) -> Result<(Connection, Inode), SchemaError> {
     // Made here, because SQLite would let others read it.
     drop(OpenOptions::new().append(true).create(true).mode(0o600).open(file));
+    // SQLite says why it cannot be opened.
+    let inode = fs::metadata(file).map_or((0, 0), |metadata| inode(&metadata));
     let mut connection = Connection::open(file)?;
     connection.busy_timeout(LOCK_PATIENCE)?;
     // Before the first table: whether space can be given back is a property of the file.
@@ -100,7 +108,27 @@ pub(super) fn open_database(file: &Path) -> Result<Connection, SchemaError> {
         examine(&connection)?;
     }
     schema::migrate(&mut connection)?;
-    Ok(connection)
+    Ok((connection, inode))
+}
+
+fn inode(metadata: &Metadata) -> Inode {
+    (metadata.dev(), metadata.ino())
+}
+
+/// Whether the file that this was is not there any more, or another one is. One that cannot be asked is one that writing
+/// will tell of.
+pub(super) fn was_removed(file: &Path, it_was: Inode) -> bool {
+    match fs::metadata(file) {
+        Ok(metadata) => inode(&metadata) != it_was,
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
+}
+
+/// Removes what a removed database left beside itself: a new one would take it for its own.
+pub(super) fn remove_rest(file: &Path) {
+    for part in PARTS {
+        let _ = fs::remove_file(format!("{}{part}", file.display()));
+    }
 }
 
 fn examine(connection: &Connection) -> Result<(), rusqlite::Error> {
@@ -128,7 +156,7 @@ pub(super) fn leave_log(connection: &Connection) -> rusqlite::Result<()> {
 pub(super) fn set_aside(file: &Path, damage: &dyn Display) -> io::Result<PathBuf> {
     let suffix = format!("damaged-{}", UnixNano::now().0 / 1_000_000_000);
     let aside = |suffix: &str, of: &str| PathBuf::from(format!("{}{of}.{suffix}", file.display()));
-    for part in ["-wal", "-shm"] {
+    for part in PARTS {
         let from = PathBuf::from(format!("{}{part}", file.display()));
         if from.exists() {
             fs::rename(from, aside(&suffix, part))?;

@@ -57,6 +57,13 @@ impl Status {
             "look for errors of that file system; when nothing of the file is needed, remove it".into();
     }
 
+    /// Somebody removed the file, and another one is written now.
+    pub(super) fn was_removed(&mut self) {
+        self.resume();
+        self.detail = "the file of earlier traces was removed while it was used".into();
+        self.remedy = "if there is a copy, put it back while the server is stopped".into();
+    }
+
     pub(super) fn pause(&mut self, detail: String, remedy: &str) {
         (self.state, self.detail, self.remedy) = (HistoryState::Paused, detail, remedy.into());
     }

@@ -14,7 +14,7 @@ use rusqlite::{Connection, ErrorCode, Transaction};
 
 use super::{
     Limits, Record, Shared,
-    directory::{self, Opened},
+    directory::{self, Inode, Opened},
     queue::{Batch, Message, Queued},
     reads::address_bytes,
     retention,
@@ -38,18 +38,27 @@ const ROOM_TO_RESUME: u64 = 1 << 20;
 pub(super) struct Writer {
     connection: Connection,
     file: PathBuf,
+    inode: Inode,
     _lock: File,
     queued: Queued,
     shared: Arc<Shared>,
     limits: Limits,
-    /// What the damaged file is called now, while no new one could be opened yet.
-    aside: Option<PathBuf>,
+    /// What became of the last file, while no new one could be opened yet.
+    gone: Option<Gone>,
     followed: HashMap<i64, Followed>,
     /// Those that have ended, as long as somebody else has them.
     settled: Vec<Weak<Trace>>,
     ticked: Instant,
     /// There is more to remove.
     removing: bool,
+}
+
+/// Why there is no file.
+enum Gone {
+    /// It was damaged, and has this name now.
+    Aside(PathBuf),
+    /// Somebody removed it.
+    Removed,
 }
 
 /// A trace whose row is kept up to date.
@@ -69,15 +78,16 @@ impl Writer {
         shared: Arc<Shared>,
         limits: Limits,
     ) -> io::Result<JoinHandle<()>> {
-        let Opened { connection, file, lock, aside: _ } = opened;
+        let Opened { connection, file, inode, lock, aside: _ } = opened;
         let mut writer = Self {
             connection,
             file,
+            inode,
             _lock: lock,
             queued,
             shared,
             limits,
-            aside: None,
+            gone: None,
             followed: HashMap::new(),
             settled: Vec::new(),
             ticked: Instant::now(),
@@ -225,12 +235,17 @@ impl Writer {
         }
         // A file system that cannot be asked is one that writing will tell of.
         let free = retention::free_bytes(&self.file).unwrap_or(u64::MAX);
-        if self.aside.is_some() {
+        if self.gone.is_none() && directory::was_removed(&self.file, self.inode) {
+            tracing::error!("{} was removed while it was used: a new one begins", self.file.display());
+            self.let_go(Gone::Removed)?;
+            directory::remove_rest(&self.file);
+        }
+        if self.gone.is_some() {
             self.open_anew();
         }
         if self.is_paused() {
             let room = self.limits.keep_free.saturating_add(ROOM_TO_RESUME);
-            if free < room || self.aside.is_some() || !self.can_write() {
+            if free < room || self.gone.is_some() || !self.can_write() {
                 self.removing = false;
                 return Ok(());
             }
@@ -289,6 +304,7 @@ impl Writer {
     fn pause(&mut self, error: &rusqlite::Error) {
         let remedy = match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => "make room in that file system",
+            Some(ErrorCode::CannotOpen) => "make the data directory again, and start the server again",
             Some(ErrorCode::ReadOnly) => "make the data directory writable again",
             _ => "see the system's log for errors of that file system",
         };
@@ -312,12 +328,16 @@ impl Writer {
         }
     }
 
-    /// From here on nobody touches the damaged file, and there is none until a new one can be opened.
     fn set_aside(&mut self, damage: &rusqlite::Error) -> Result<(), String> {
-        let nothing = Connection::open_in_memory().map_err(|error| error.to_string())?;
-        directory::leave_log(&self.connection).map_err(|error| error.to_string())?;
         let aside = directory::set_aside(&self.file, damage).map_err(|error| error.to_string())?;
-        (self.connection, self.aside) = (nothing, Some(aside));
+        self.let_go(Gone::Aside(aside)).map_err(|error| error.to_string())
+    }
+
+    /// From here on nobody touches the file, and there is none until a new one can be opened.
+    fn let_go(&mut self, gone: Gone) -> rusqlite::Result<()> {
+        directory::leave_log(&self.connection)?;
+        self.connection = Connection::open_in_memory()?;
+        self.gone = Some(gone);
         self.shared.readers.clear();
         let followed = self.followed.values().map(|followed| Arc::clone(&followed.trace));
         for trace in followed.chain(self.settled.iter().filter_map(Weak::upgrade)) {
@@ -326,10 +346,10 @@ impl Writer {
         Ok(())
     }
 
-    /// Opens a new file in the place of the one that was set aside.
+    /// Opens a new file in the place of the one that is gone.
     fn open_anew(&mut self) {
         match directory::open_database(&self.file) {
-            Ok(connection) => self.connection = connection,
+            Ok((connection, inode)) => (self.connection, self.inode) = (connection, inode),
             Err(SchemaError::Sqlite(error)) => return self.pause(&error),
             Err(error) => {
                 return self.pause_for(error.to_string(), "start the server again with another --data-dir");
@@ -338,8 +358,9 @@ impl Writer {
         for followed in self.followed.values_mut() {
             followed.stale = true;
         }
-        if let Some(aside) = self.aside.take() {
-            lock(&self.shared.status).began_anew(&aside);
+        match self.gone.take() {
+            Some(Gone::Aside(aside)) => lock(&self.shared.status).began_anew(&aside),
+            _ => lock(&self.shared.status).was_removed(),
         }
     }
 }

@@ -25,6 +25,8 @@ super::scenarios!["history":
     damaged_file_is_set_aside,
     file_damaged_while_it_is_used_is_set_aside,
     file_damaged_on_a_full_disk_is_replaced_once_there_is_room,
+    file_removed_while_it_is_used_is_told_of_and_replaced,
+    directory_removed_while_it_is_used_pauses_history,
     little_free_space_pauses_history_before_it_is_used_up,
     second_server_in_one_directory_keeps_to_memory,
     history_that_is_off_says_so,
@@ -376,6 +378,42 @@ fn file_damaged_on_a_full_disk_is_replaced_once_there_is_room(lab: &Lab) -> Resu
     ensure!(fs::read(&aside)? == damaged, "somebody wrote to what was set aside");
     ensure!(events(&start(lab, &data)?, &path)? == [last], "not what was told after the damage");
     Ok(())
+}
+
+fn file_removed_while_it_is_used_is_told_of_and_replaced(lab: &Lab) -> Result<()> {
+    let (netns, data) = (Netns::new()?, data()?);
+    let server = start(lab, data.path())?;
+    let mut trace = Trace::start(&server, &only_without_stacks(&netns))?;
+    refuse(&netns, "before", "127.0.0.1:81")?;
+    trace.expect("connect.failed")?;
+    // Until it is committed.
+    thread::sleep(Duration::from_secs(1));
+    fs::remove_file(data.path().join("history.db"))?;
+    let state = trace.reached("/counters/lost/history", 1)?;
+    state.is("/state", "running")?;
+    let history = until(&server, "recording")?;
+    ensure!(history.text("/detail")?.contains("was removed while it was used"), "{}", history.0);
+    refuse(&netns, "after", "127.0.0.1:81")?;
+    let last = trace.expect("connect.failed")?;
+    let path = trace.path("");
+    trace.leave();
+    let log = end(server, Signal::TERM)?;
+    ensure!(log.contains("was removed while it was used"), "{log}");
+    ensure!(events(&start(lab, data.path())?, &path)? == [last], "not what was told after the removal");
+    Ok(())
+}
+
+fn directory_removed_while_it_is_used_pauses_history(lab: &Lab) -> Result<()> {
+    let (netns, parent) = (Netns::new()?, data()?);
+    let data = parent.path().join("data");
+    let server = start(lab, &data)?;
+    let mut trace = Trace::start(&server, &only_without_stacks(&netns))?;
+    fs::remove_dir_all(&data)?;
+    let history = until(&server, "paused")?;
+    ensure!(history.text("/remedy")?.contains("make the data directory again"), "{}", history.0);
+    refuse(&netns, "unkept", "127.0.0.1:81")?;
+    trace.expect("connect.failed")?;
+    trace.reached("/counters/lost/history", 1)?.is("/state", "running").map(drop)
 }
 
 fn little_free_space_pauses_history_before_it_is_used_up(lab: &Lab) -> Result<()> {

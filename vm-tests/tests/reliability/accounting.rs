@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 use vm_tests::harness::{Api, Json, Lab, Length, Load, Netns, Stream, storm};
 
-use crate::Scale;
+use crate::{Scale, stop};
 
 /// Operations of one kind in a row.
 const SLICE: u64 = 1_600;
@@ -38,7 +38,7 @@ pub(crate) fn accounted_for(lab: &Lab, scale: Scale) -> Result<()> {
     storm_with_readers(&netns, api, &paths, rounds)?;
     let opened = active_opens(&netns)? - before;
 
-    let stopped = paths.iter().map(|path| api.send("POST", &format!("{path}/stop"), &[], None)?.expect(200));
+    let stopped = paths.iter().map(|path| stop(api, path));
     let stopped = stopped.collect::<Result<Vec<_>>>()?;
     stopped.iter().try_for_each(adds_up)?;
     let started = |trace: &Json| trace.count("/counters/attempts/started");

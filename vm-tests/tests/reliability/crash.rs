@@ -92,6 +92,7 @@ pub(crate) fn only_the_last_moment_is_lost(lab: &Lab, scale: Scale) -> Result<()
         server.wait(ENDED)?;
         let mut server = start()?;
         let export = server.api().get(&format!("{}/export?format=ndjson", reply.location))?;
+        ensure!(export.status == 200, "{export:?}");
         let newest = export.body.lines().last().context("nothing was recorded")?;
         let newest = Json(serde_json::from_str(newest)?).text("/time_unix_nano")?.parse()?;
         let lost = killed.duration_since(UNIX_EPOCH + Duration::from_nanos(newest)).unwrap_or_default();

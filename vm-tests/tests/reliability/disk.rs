@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 use vm_tests::harness::{Lab, Length, Load, Netns, Server, storm};
 
-use crate::Scale;
+use crate::{Scale, stop};
 
 /// The sixteenth by which history may grow while it is being removed from, the log that SQLite writes ahead (16 MiB),
 /// what is written at once (8 MiB), and pages that stay in the file though they are free (4 MiB).
@@ -43,7 +43,7 @@ pub(crate) fn history_keeps_to_its_size(lab: &Lab, scale: Scale) -> Result<()> {
         }
         storms.into_iter().try_for_each(|storm| storm.join().ok().context("a storm panicked")?.map(drop))
     })?;
-    let stopped = server.api().send("POST", &format!("{}/stop", created.location), &[], None)?.expect(200)?;
+    let stopped = stop(server.api(), &created.location)?;
     most = most.max(history_mib(data.path()).iter().sum());
     println!("{most} MiB of history; {}", stopped.0["counters"]["lost"]);
     ensure!(most > HISTORY_MIB, "no storm: {most} MiB of history");

@@ -20,7 +20,7 @@ use std::{env, process::ExitCode, sync::Arc};
 use anyhow::Result;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use vm_tests::{
-    harness::{Lab, actor},
+    harness::{Api, Json, Lab, actor},
     runner,
 };
 
@@ -36,6 +36,18 @@ enum Scale {
 impl Scale {
     fn of(self, bounded: u64, long: u64) -> u64 {
         if self == Self::Long { long } else { bounded }
+    }
+}
+
+/// Stops a trace, and returns what came of it. That takes as long as its last events take to be described and its programs
+/// to be taken off: on a starved machine longer than an answer is waited for, so it is asked again.
+fn stop(api: &Api, path: &str) -> Result<Json> {
+    loop {
+        let reply = api.send("POST", &format!("{path}/stop"), &[], None)?;
+        if reply.status != 503 {
+            return reply.expect(200);
+        }
+        reply.problem(503)?.is("/type", "urn:synscope:timeout")?;
     }
 }
 

@@ -42,8 +42,11 @@ pub(crate) fn stalled_readers_are_their_own_problem(lab: &Lab, scale: Scale) -> 
     // Longer than a full queue is tolerated.
     thread::sleep(Duration::from_secs(6));
     for mut stream in stalled {
-        let (_, code) = stream.to_close(Instant::now() + PATIENCE)?;
-        ensure!(code == 1013, "a reader that stalled was closed with {code}");
+        match stream.to_close(Instant::now() + PATIENCE) {
+            Ok((_, code)) => ensure!(code == 1013, "a reader that stalled was closed with {code}"),
+            // On a starved machine it stalled for longer than the server waits with the close.
+            Err(error) => ensure!(format!("{error:#}").contains("broke"), "{error:#}"),
+        }
     }
     Ok(())
 }

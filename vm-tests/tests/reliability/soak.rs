@@ -16,6 +16,7 @@ use crate::{
     Scale,
     disk::{history_mib, most_mib},
     holdings::Holdings,
+    stop,
 };
 
 const PER_SECOND: u32 = 1_000;
@@ -48,7 +49,7 @@ pub(crate) fn nothing_grows_or_is_missed(lab: &Lab, scale: Scale) -> Result<()> 
         };
         let readers = [reader()?, reader()?];
         let soaked = soak(&server, &netns, data.path(), length(scale)?, &readers);
-        let stopped = api.send("POST", &format!("{path}/stop"), &[], None)?.expect(200)?;
+        let stopped = stop(api, &path)?;
         let soaked = soaked?;
         adds_up(&stopped, soaked.failures)?;
         for reader in readers {
@@ -153,7 +154,7 @@ impl Soaked {
             println!("{} failures in {time:?}: {last:?}; too short for a slope", self.failures);
             return Ok(());
         };
-        let slope = slope_mib_per_hour(&by_minute(&measured));
+        let slope = slope_mib_per_hour(&least(&measured));
         println!(
             "{} failures in {time:?}; since {since:?} {first:?} → {last:?}, {slope:+.3} MiB/h",
             self.failures
@@ -165,16 +166,12 @@ impl Soaked {
     }
 }
 
-/// The median of each minute's samples. Once a minute the server gives freed memory back, and takes some of it again
-/// within seconds: a sample shows more or less of that, depending on its second.
-fn by_minute(samples: &[&(Duration, Holdings)]) -> Vec<(Duration, u64)> {
-    let minutes = samples.chunk_by(|(one, _), (next, _)| one.as_secs() / 60 == next.as_secs() / 60);
-    let median = |minute: &[&(Duration, Holdings)]| {
-        let mut resident: Vec<_> = minute.iter().map(|(_, holdings)| holdings.resident_kib).collect();
-        resident.sort_unstable();
-        (minute[minute.len() / 2].0, resident[resident.len() / 2])
-    };
-    minutes.map(median).collect()
+/// What it held at least in every five minutes. What piles up in a busy moment is given back within a minute, on a busy
+/// machine there are many such moments, and what grows is in the least as well.
+fn least(samples: &[&(Duration, Holdings)]) -> Vec<(Duration, u64)> {
+    let spans = samples.chunk_by(|(one, _), (next, _)| one.as_secs() / 300 == next.as_secs() / 300);
+    let least = spans.filter_map(|span| span.iter().min_by_key(|(_, holdings)| holdings.resident_kib));
+    least.map(|(time, holdings)| (*time, holdings.resident_kib)).collect()
 }
 
 /// Of the line that is nearest to all points, which are times and KiB.
