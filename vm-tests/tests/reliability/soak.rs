@@ -28,7 +28,8 @@ const WARM_UP: Duration = Duration::from_mins(10);
 const JUDGED: Duration = Duration::from_mins(20);
 const MAX_SLOPE_MIB_PER_HOUR: f64 = 1.0;
 const HISTORY_MIB: u64 = 1_024;
-/// The server stands still for so long once, halfway: what waits then must not stay in memory.
+/// The server stands still for so long once, before memory is judged: queues are as full then as a busy machine makes
+/// them later, and what that leaves of holes in the heap is there from the beginning.
 const HICCUP: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -88,7 +89,7 @@ fn soak(
 ) -> Result<Soaked> {
     let begun = Instant::now();
     let mut soaked = Soaked { failures: 0, samples: Vec::new() };
-    let mut hiccup = Some(time / 2);
+    let mut hiccup = Some(WARM_UP.min(time) / 2);
     while begun.elapsed() < time && !readers.iter().any(ScopedJoinHandle::is_finished) {
         if hiccup.take_if(|when| begun.elapsed() >= *when).is_some() {
             server.signal(Signal::STOP)?;
