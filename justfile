@@ -72,7 +72,7 @@ test-web: build
 
 # Scenarios on kernels booted in QEMU: all of vm-tests/kernels.toml; `--kernel SERIES`, `--arch arm64`, `--help` for more
 test-vm *args:
-    cargo run --release --locked -p vm-tests -- run {{ args }}
+    cargo run --locked -p vm-tests -- run {{ args }}
 
 # Build the release twice, each time from nothing, and compare the bytes (long)
 reproducible:
@@ -98,13 +98,13 @@ test-kernels: test-vm (test-vm "--arch" "arm64" "--kernel" "6.1" "--kernel" "6.1
 
 # Resolve every series to its newest patch release and write vm-tests/kernels.lock
 kernels-update:
-    cargo run --release --locked -p vm-tests -- update
+    cargo run --locked -p vm-tests -- update
 
 # Run all kernels of both architectures and write docs/kernels.md
 kernels-docs:
-    cargo run --release --locked -p vm-tests -- run --arch amd64 --json target/vm/amd64.json
-    cargo run --release --locked -p vm-tests -- run --arch arm64 --json target/vm/arm64.json
-    cargo run --release --locked -p vm-tests -- document target/vm/amd64.json target/vm/arm64.json
+    cargo run --locked -p vm-tests -- run --arch amd64 --json target/vm/amd64.json
+    cargo run --locked -p vm-tests -- run --arch arm64 --json target/vm/arm64.json
+    cargo run --locked -p vm-tests -- document target/vm/amd64.json target/vm/arm64.json
 
 # Build the BPF object anew; sets up its own tools
 bytecode:
@@ -140,7 +140,7 @@ bench-page: build
 
 # Run other tools beside Synscope, and write what each tells into docs/comparison.md (root); `--kernel SERIES` for QEMU
 compare *args: build
-    cargo run --release --locked -p vm-tests -- compare {{ args }}
+    cargo run --locked -p vm-tests -- compare {{ args }}
 
 # Accept what has changed of synscope-tracer's public items
 public-api:

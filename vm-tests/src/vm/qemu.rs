@@ -62,7 +62,11 @@ impl Qemu {
             Accelerator::Tcg => arch.emulated,
         };
         let (results_port, results) = arch.results;
-        let line = format!("console={} loglevel=5 panic=-1 {RESULTS}{results} {}", arch.console, boot.words);
+        // Pages that the kernel clears for safety's sake are cleared by emulated instructions.
+        let line = format!(
+            "console={} loglevel=5 panic=-1 init_on_alloc=0 {RESULTS}{results} {}",
+            arch.console, boot.words
+        );
         // A comma separates QEMU's options, and two stand for one.
         let console = boot.console.display().to_string().replace(',', ",,");
         let child = Command::new(arch.qemu)
