@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// What the loader of the object does before anything runs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setup {
     /// Values of globals, by name.
     pub globals: BTreeMap<String, Vec<u8>>,

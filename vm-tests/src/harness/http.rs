@@ -10,6 +10,8 @@ use super::Json;
 
 /// Longer than any answer takes, also in an emulated machine with every core busy.
 const ANSWER_LIMIT: Duration = Duration::from_secs(45);
+/// A connection that has rested longer is not used again: the server may be about to close it.
+const IDLE_LIMIT: Duration = Duration::from_secs(2);
 /// Exports of whole traces are the largest answers.
 const LARGEST: u64 = 1 << 30;
 
@@ -42,6 +44,7 @@ impl Api {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(ANSWER_LIMIT))
+            .max_idle_age(IDLE_LIMIT)
             .proxy(None)
             .build();
         Self { agent: config.into(), origin: origin.to_owned(), token: token.to_owned() }

@@ -1,10 +1,13 @@
 //! The command line, in bad surroundings too.
 
 use std::fs;
+use std::io::ErrorKind::ExecutableFileBusy;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -58,6 +61,11 @@ fn copy_for_everybody(lab: &Lab) -> Result<(TempDir, PathBuf)> {
     let copy = directory.path().join("synscope");
     fs::copy(lab.binary(), &copy)?;
     fs::set_permissions(&copy, fs::Permissions::from_mode(0o755))?;
+    // A process that another scenario started meanwhile has the copy open for writing until it runs its own program.
+    while Command::new(&copy).arg("--version").output().is_err_and(|error| error.kind() == ExecutableFileBusy)
+    {
+        thread::sleep(Duration::from_millis(10));
+    }
     Ok((directory, copy))
 }
 

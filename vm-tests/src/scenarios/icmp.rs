@@ -15,7 +15,7 @@ use nix::sys::socket::{setsockopt, sockopt::Ipv6RecvErr};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::expect::{failure, lasted, only, owned, tuple};
+use super::expect::{counted_retransmits, failure, lasted, only, owned, tuple};
 use crate::harness::packets::Syn;
 use crate::harness::{Ended, Held, Icmp, Lab, Netns, OWN_V6, Trace, Try, Wire, listen_deaf};
 
@@ -136,9 +136,9 @@ fn answered(lab: &Lab, peer: IpAddr, icmp: Icmp, expected: &Expected, owner: Own
         asked.look_and_close()
     })?;
     ensure!(tried.ended == Ended::Failed(*errno), "the application saw {tried:?}");
-    let end = trace.expect("connect.failed")?;
+    let (retransmits, end) = trace.expect_end("connect.failed")?;
     failure(&end, cause, Some((name, errno.raw_os_error())))?;
-    end.is("/tcp/connect/syn_retransmits", 0)?;
+    counted_retransmits(&retransmits, &end)?;
     lasted(&end, 0.0, &tried)?;
     if peer.is_ipv4() || owner == Owner::HoldsTheSocket {
         let Icmp(kind, code) = icmp;
