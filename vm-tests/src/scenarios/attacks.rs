@@ -18,6 +18,7 @@ super::scenarios!["attacks":
     form_of_another_site_starts_nothing,
     endless_heads_are_refused,
     bodies_that_stop_or_dribble_are_cut_off,
+    answer_before_the_body_is_read_says_that_it_is_the_last,
     path_traversal_finds_no_file,
     smuggled_second_request_is_not_answered,
     every_answer_forbids_scripts_of_others,
@@ -190,6 +191,23 @@ fn bodies_that_stop_or_dribble_are_cut_off(lab: &Lab) -> Result<()> {
     ensure!(status(&answer) == 503 && answer.contains("urn:synscope:timeout"), "{answer}");
     let answer = stopped.rest()?;
     ensure!(status(&answer) == 400 && answer.contains("urn:synscope:unread-body"), "{answer}");
+    Ok(())
+}
+
+/// A client that was not told would send its next request into a connection that is gone.
+fn answer_before_the_body_is_read_says_that_it_is_the_last(lab: &Lab) -> Result<()> {
+    let server = lab.server()?;
+    let (authority, token) = (server.api().authority(), server.api().token());
+    // The first is refused for its key alone.
+    for (key, expected, connection) in [("Idempotency-Key:\r\n", 400, Some("close")), ("", 422, None)] {
+        let mut raw = Raw::open(authority)?;
+        raw.send(format!("POST {TRACES} HTTP/1.1\r\nHost: {authority}\r\n{key}").as_bytes());
+        raw.send(format!("Authorization: Bearer {token}\r\nContent-Type: application/json\r\n").as_bytes());
+        raw.send(b"Content-Length: 11\r\n\r\n{\"ttl_s\":0}");
+        let answer = raw.first_words(CUT_OFF)?.unwrap_or_default();
+        ensure!(status(&answer) == expected, "{answer}");
+        ensure!(header(&answer, "connection") == connection, "{answer}");
+    }
     Ok(())
 }
 
