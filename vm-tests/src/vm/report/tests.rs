@@ -3,6 +3,7 @@ use std::time::Duration;
 use super::*;
 use crate::vm::arch::AMD64;
 use crate::vm::console;
+use crate::vm::kernels::{self, Kernel};
 use crate::vm::verdict::{self, Verdict};
 
 /// A machine on which everything went wrong that can.
@@ -98,5 +99,15 @@ fn the_document_has_features_subjects_and_figures() {
         "5.10 did not run",
     ] {
         assert!(document.contains(part), "{part} in {document}");
+    }
+}
+
+/// The committed one, which only a run of all kernels renews.
+#[test]
+fn the_committed_document_has_every_kernel() {
+    let committed = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/kernels.md");
+    let document = std::fs::read_to_string(committed).unwrap();
+    for Kernel { series, .. } in kernels::known().unwrap() {
+        assert!(document.contains(&format!("\n| {series} | {series}.")), "{series}");
     }
 }
