@@ -129,7 +129,7 @@ export interface Problem {
 
 /** Whether traces are kept. */
 export interface History {
-  state: 'recording' | 'paused' | 'memory' | 'off';
+  state: 'recording' | 'paused' | 'stalled' | 'memory' | 'off';
   directory?: string | null;
   detail?: string | null;
   remedy?: string | null;

@@ -32,7 +32,8 @@ impl App {
     pub(crate) fn figures(&self) -> Vec<Family> {
         let (running, ended) = self.manager.count();
         let (spans_sent, spans_lost) = self.manager.outlet().map(Outlet::counts).unwrap_or_default();
-        let now = Now { running, ended, readers: self.streams.len(), spans_sent, spans_lost };
+        let history = self.manager.history().status().state;
+        let now = Now { running, ended, readers: self.streams.len(), history, spans_sent, spans_lost };
         metrics::families(&self.manager.totals(), &now)
     }
 }

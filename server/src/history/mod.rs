@@ -41,9 +41,11 @@ use queue::{Batch, Message, Queue};
 pub(crate) use reads::Kept;
 use reads::Readers;
 pub(crate) use retention::Limits;
-pub(crate) use status::Status;
+pub(crate) use status::{HistoryState, Status};
 use writer::Writer;
 
+/// What is written takes milliseconds. After so long the file system is to blame, and people are told.
+const STALLED: Duration = Duration::from_secs(5);
 /// How long ending waits for the writer.
 const LAST_WRITES: Duration = Duration::from_secs(10);
 
@@ -58,6 +60,14 @@ pub(crate) struct History {
 struct Shared {
     status: Mutex<Status>,
     readers: Readers,
+    /// Since when the writer has been at what it is doing; none while it waits for events.
+    writing: Mutex<Option<Instant>>,
+}
+
+impl Shared {
+    fn new(status: Status, readers: Readers) -> Arc<Self> {
+        Arc::new(Self { status: Mutex::new(status), readers, writing: Mutex::default() })
+    }
 }
 
 struct Store {
@@ -82,8 +92,7 @@ impl History {
     }
 
     fn without_store(status: Status) -> Self {
-        let shared = Shared { status: Mutex::new(status), readers: Readers::none() };
-        Self { shared: Arc::new(shared), store: None }
+        Self { shared: Shared::new(status, Readers::none()), store: None }
     }
 
     /// Opens the one in this directory. Where that cannot be, traces are in memory only, and the status says why.
@@ -100,7 +109,7 @@ impl History {
         let next_key = reads::last_key(&opened.connection).map_err(unusable)? + 1;
         let mut status = Status::recording(directory);
         opened.aside.iter().for_each(|aside| status.began_anew(aside));
-        let shared = Arc::new(Shared { status: Mutex::new(status), readers: Readers::of(&opened.file) });
+        let shared = Shared::new(status, Readers::of(&opened.file));
         let (queue, queued) = queue::queue();
         let writer = Writer::start(opened, queued, Arc::clone(&shared), limits)
             .map_err(|error| Unusable::at(directory, &error))?;
@@ -109,7 +118,11 @@ impl History {
     }
 
     pub(crate) fn status(&self) -> Status {
-        lock(&self.shared.status).clone()
+        let mut status = lock(&self.shared.status).clone();
+        if lock(&self.shared.writing).is_some_and(|since| since.elapsed() > STALLED) {
+            status.stall();
+        }
+        status
     }
 
     /// A place for one more trace; none when nothing is kept.

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::STALLED;
+
 /// As `/api/v1/capabilities` shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct Status {
@@ -27,10 +29,23 @@ pub(crate) enum HistoryState {
     Recording,
     /// Nothing is written for now; what was kept is readable.
     Paused,
+    /// The file system takes nothing: what is told waits for it, as much as there is room for.
+    Stalled,
     /// The directory cannot be used: traces live as long as the server.
     Memory,
     /// Nobody wants it.
     Off,
+}
+
+impl HistoryState {
+    /// All of them, with their names.
+    pub(crate) const ALL: [(Self, &str); 5] = [
+        (Self::Recording, "recording"),
+        (Self::Paused, "paused"),
+        (Self::Stalled, "stalled"),
+        (Self::Memory, "memory"),
+        (Self::Off, "off"),
+    ];
 }
 
 impl Status {
@@ -66,6 +81,17 @@ impl Status {
 
     pub(super) fn pause(&mut self, detail: String, remedy: &str) {
         (self.state, self.detail, self.remedy) = (HistoryState::Paused, detail, remedy.into());
+    }
+
+    /// The writer waits for the file system, and cannot say so itself.
+    pub(super) fn stall(&mut self) {
+        if self.state == HistoryState::Recording {
+            self.state = HistoryState::Stalled;
+            self.detail = format!("for {STALLED:?} or longer the file system has not taken what is written");
+            self.remedy =
+                "see whether it is frozen or overloaded, and the system's log for errors of its device"
+                    .into();
+        }
     }
 
     pub(super) fn resume(&mut self) {

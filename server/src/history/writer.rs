@@ -13,7 +13,7 @@ use std::{
 use rusqlite::{Connection, ErrorCode, Transaction};
 
 use super::{
-    Limits, Record, Shared,
+    Limits, Record, STALLED, Shared,
     directory::{self, Inode, Opened},
     queue::{Batch, Message, Queued},
     reads::address_bytes,
@@ -104,9 +104,14 @@ impl Writer {
             let patience = if self.removing { BETWEEN_PIECES } else { TICK };
             let Some(messages) = self.queued.gather(patience, GATHER) else { return };
             let closing = matches!(messages.last(), Some(Message::Close));
+            *lock(&self.shared.writing) = Some(Instant::now());
             self.take(messages);
             if self.ticked.elapsed() > TICK || self.removing || self.is_far_beyond() {
                 self.tick();
+            }
+            let since = lock(&self.shared.writing).take();
+            if let Some(took) = since.map(|since| since.elapsed()).filter(|took| *took > STALLED) {
+                tracing::warn!("the file system took {took:.1?} for what was written to history");
             }
             if closing {
                 return;

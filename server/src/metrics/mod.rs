@@ -12,6 +12,7 @@ pub(crate) use family::{Buckets, Families, Family, Kind, Sample, Value};
 
 use crate::{
     event::EventName,
+    history::HistoryState,
     otlp::Lost,
     trace::{CountersJson, Totals},
 };
@@ -21,6 +22,7 @@ pub(crate) struct Now {
     pub(crate) running: usize,
     pub(crate) ended: usize,
     pub(crate) readers: usize,
+    pub(crate) history: HistoryState,
     pub(crate) spans_sent: u64,
     pub(crate) spans_lost: Lost,
 }
@@ -35,6 +37,11 @@ pub(crate) fn families(totals: &Totals, now: &Now) -> Vec<Family> {
         .sample(&[("state", "ended")], now.ended);
     let help = "Programs that follow a trace by WebSocket.";
     out.family("synscope_stream_readers", Kind::Gauge, help).sample(&[], now.readers);
+    let help = "How history is: 1 for the state that it is in.";
+    let family = out.family("synscope_history_state", Kind::Gauge, help);
+    for (state, name) in HistoryState::ALL {
+        family.sample(&[("state", name)], u64::from(state == now.history));
+    }
     attempts(&mut out, totals);
     durations(&mut out, &totals.counters.connect_duration_log2_us);
     events(&mut out, &totals.counters);
@@ -129,7 +136,14 @@ mod tests {
         totals.causes[0] = 5;
         totals.events[EventName::Retransmit as usize] = 9;
         let spans_lost = Lost { queue: 4, collector: 0 };
-        let now = Now { running: 1, ended: 2, readers: 3, spans_sent: 8, spans_lost };
+        let now = Now {
+            running: 1,
+            ended: 2,
+            readers: 3,
+            history: HistoryState::Paused,
+            spans_sent: 8,
+            spans_lost,
+        };
         text(Format::OpenMetrics, &families(&totals, &now))
     }
 
@@ -144,6 +158,8 @@ mod tests {
             "synscope_events_lost_total{stage=\"queue\"} 6",
             "synscope_tcp_connect_attempts_total 14",
             "synscope_traces{state=\"ended\"} 2",
+            "synscope_history_state{state=\"paused\"} 1",
+            "synscope_history_state{state=\"recording\"} 0",
             "synscope_otlp_spans_lost_total{stage=\"queue\"} 4",
         ] {
             assert!(text.lines().any(|there| there == line), "{line} is not in\n{text}");

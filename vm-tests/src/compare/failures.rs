@@ -216,7 +216,7 @@ fn denied() -> Result<Attempt> {
     let netns = Netns::new()?;
     let cgroup = DenyingCgroup::new()?;
     Ok(Box::new(move || {
-        let mut actor = Actor::connect_from(cgroup.path(), &netns, &format!("{SILENT}:7207"), PATIENCE)?;
+        let mut actor = Actor::connect_from(cgroup.cgroup(), &netns, &format!("{SILENT}:7207"), PATIENCE)?;
         actor.wait()?;
         let pid = actor.pid();
         Ok(Made {

@@ -4,7 +4,7 @@
 //! cannot rely on `nc` being there. Programs that run scenarios call [`take_part`] first thing in `main`.
 
 use std::env;
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -22,7 +22,7 @@ use rustix::process::{Resource, Rlimit, Signal, getpid, getrlimit, kill_process,
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{Connect, Netns};
+use super::{Cgroup, Connect, Netns};
 
 const FLAG: &str = "--synscope-actor";
 
@@ -52,11 +52,13 @@ impl Actor {
     }
 
     /// As [`Actor::connect`], from within a cgroup, by the name `from-cgroup`.
-    pub fn connect_from(cgroup: &Path, netns: &Netns, peer: &str, patience: Duration) -> Result<Self> {
+    pub fn connect_from(cgroup: &Cgroup, netns: &Netns, peer: &str, patience: Duration) -> Result<Self> {
         let patience = patience.as_millis().to_string();
-        let members = cgroup.join("cgroup.procs");
-        let members = members.to_str().context("a cgroup's path that is not UTF-8")?;
-        Self::spawn(netns, &["connect-from", members, peer, &patience], None)
+        let members = OpenOptions::new().write(true).open(cgroup.path().join("cgroup.procs"))?;
+        // Its path need not be text, so it cannot be an argument.
+        Self::spawn_with(netns, &["connect-from", peer, &patience], |command| {
+            command.stdin(members);
+        })
     }
 
     /// A process with so many connects under way, until it is dropped.
@@ -150,9 +152,9 @@ fn play(part: &[String]) -> Result<()> {
             let patience = Duration::from_millis(patience.parse()?);
             Connect::to_address(peer)?.giving_up_after(patience).run().map(drop)
         }
-        ["connect-from", members, peer, patience] => {
+        ["connect-from", peer, patience] => {
             fs::write("/proc/self/comm", "from-cgroup").context("naming the process")?;
-            fs::write(members, "0").context("joining the cgroup")?;
+            rustix::io::write(std::io::stdin(), b"0").context("joining the cgroup")?;
             let patience = Duration::from_millis(patience.parse()?);
             Connect::to_address(peer)?.giving_up_after(patience).run().map(drop)
         }

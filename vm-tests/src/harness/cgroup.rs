@@ -1,5 +1,6 @@
-//! A cgroup whose policy forbids connect().
+//! Cgroups: of any name, and one whose policy forbids connect().
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -13,29 +14,31 @@ use tempfile::TempDir;
 /// Returning 0 from a `connect4` program is EPERM for the caller.
 const FORBID: i32 = 0;
 
-/// A cgroup v2, in a mount of its own, that lets no process connect to an IPv4 address.
-pub struct DenyingCgroup {
-    /// Gone when this is dropped, and its program with it.
-    _policy: Ebpf,
+/// A cgroup v2 below the root, in a mount of its own.
+pub struct Cgroup {
     path: PathBuf,
     mounted: Mounted,
 }
 
+/// One that lets no process connect to an IPv4 address.
+pub struct DenyingCgroup {
+    /// Gone when this is dropped, and its program with it.
+    _policy: Ebpf,
+    cgroup: Cgroup,
+}
+
 struct Mounted(TempDir);
 
-impl DenyingCgroup {
-    /// A new cgroup below the root.
-    pub fn new() -> Result<Self> {
+impl Cgroup {
+    /// A new one, which may hold processes and no other cgroups.
+    pub fn new(name: &OsStr) -> Result<Self> {
         let directory = tempfile::tempdir()?;
         let none = MountFlags::empty();
         mount("cgroup2", directory.path(), "cgroup2", none, None).context("mounting cgroup2")?;
         let mounted = Mounted(directory);
-        let name = format!("synscope-denied-{}", std::process::id());
         let path = mounted.0.path().join(name);
         fs::create_dir(&path).context("a cgroup")?;
-        let policy = forbid(&path);
-        let policy = policy.inspect_err(|_| drop(fs::remove_dir(&path)))?;
-        Ok(Self { _policy: policy, path, mounted })
+        Ok(Self { path, mounted })
     }
 
     /// Its directory.
@@ -46,7 +49,20 @@ impl DenyingCgroup {
     /// Its path below the root of cgroups, as traces show it.
     pub fn name(&self) -> String {
         let below = self.path.strip_prefix(self.mounted.0.path()).unwrap_or(&self.path);
-        format!("/{}", below.display())
+        format!("/{}", below.to_string_lossy())
+    }
+}
+
+impl DenyingCgroup {
+    /// A new one.
+    pub fn new() -> Result<Self> {
+        let cgroup = Cgroup::new(format!("synscope-denied-{}", std::process::id()).as_ref())?;
+        Ok(Self { _policy: forbid(&cgroup.path)?, cgroup })
+    }
+
+    /// What it is apart from its policy.
+    pub fn cgroup(&self) -> &Cgroup {
+        &self.cgroup
     }
 }
 
@@ -59,7 +75,7 @@ fn forbid(cgroup: &Path) -> Result<Ebpf> {
     Ok(ebpf)
 }
 
-impl Drop for DenyingCgroup {
+impl Drop for Cgroup {
     fn drop(&mut self) {
         // It is empty: whoever was in it has been waited for.
         let _ = fs::remove_dir(&self.path);

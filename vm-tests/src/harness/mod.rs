@@ -27,7 +27,7 @@ pub mod trace;
 pub mod wiring;
 
 pub use actor::Actor;
-pub use cgroup::DenyingCgroup;
+pub use cgroup::{Cgroup, DenyingCgroup};
 pub use cli::Run;
 pub use connect::{Connect, Ended, Try, listen, listen_deaf, listen_with_backlog};
 pub use firewall::{Fate, Which};

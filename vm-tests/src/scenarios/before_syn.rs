@@ -86,12 +86,12 @@ fn policy_of_the_cgroup(lab: &Lab) -> Result<()> {
     let netns = Netns::new()?;
     let cgroup = DenyingCgroup::new()?;
     let mut trace = lab.trace(&only(&netns))?;
-    let mut actor = Actor::connect_from(cgroup.path(), &netns, "203.0.113.7:22", PATIENCE)?;
+    let mut actor = Actor::connect_from(cgroup.cgroup(), &netns, "203.0.113.7:22", PATIENCE)?;
     actor.wait()?;
     let end = trace.expect("connect.failed")?;
     failure(&end, "denied", Some(("EPERM", Errno::PERM.raw_os_error())))?;
     end.is("/process/pid", actor.pid())?
-        .is("/process/cgroup", cgroup.name())?
+        .is("/process/cgroup", cgroup.cgroup().name())?
         .is("/network/peer/address", "203.0.113.7")?
         .is("/network/peer/port", 22)?
         .is("/network/local/port", 0)?;

@@ -11,10 +11,10 @@ use anyhow::{Context, Result, ensure};
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 
 use super::expect::{only_without_stacks, refuse};
-use crate::harness::{Json, Lab, Length, Load, Netns, Server, Stream, Trace, storm};
+use crate::harness::{Json, Lab, Length, Load, Netns, Run, Server, Stream, Trace, storm};
 
 super::scenarios!["history":
     restarted_server_tells_what_it_told,
@@ -28,6 +28,7 @@ super::scenarios!["history":
     file_removed_while_it_is_used_is_told_of_and_replaced,
     directory_removed_while_it_is_used_pauses_history,
     little_free_space_pauses_history_before_it_is_used_up,
+    disk_that_stalls_is_told_of_and_costs_nothing [TOOLS],
     second_server_in_one_directory_keeps_to_memory,
     history_that_is_off_says_so,
     export_comes_back_as_the_same_bytes,
@@ -439,6 +440,88 @@ fn little_free_space_pauses_history_before_it_is_used_up(lab: &Lab) -> Result<()
     refuse(&netns, "kept", "127.0.0.1:81")?;
     trace.expect("connect.failed")?;
     trace.state()?.is("/counters/lost/history", 1)?;
+    Ok(())
+}
+
+/// An ext4 of its own in a file, which can be frozen: then whoever writes to it sleeps until it is thawed.
+struct Ext4 {
+    point: TempDir,
+    _image: NamedTempFile,
+}
+
+impl Ext4 {
+    fn new(size: u64) -> Result<Self> {
+        let (point, image) = (data()?, NamedTempFile::new()?);
+        image.as_file().set_len(size)?;
+        tool("mkfs.ext4", &["-q".as_ref(), "-F".as_ref(), image.path()])?;
+        tool("mount", &["-o".as_ref(), "loop".as_ref(), image.path(), point.path()])?;
+        Ok(Self { point, _image: image })
+    }
+
+    fn path(&self) -> &Path {
+        self.point.path()
+    }
+
+    fn freeze(&self) -> Result<Frozen<'_>> {
+        tool("fsfreeze", &["--freeze".as_ref(), self.path()])?;
+        Ok(Frozen(self))
+    }
+}
+
+impl Drop for Ext4 {
+    fn drop(&mut self) {
+        let _ = unmount(self.path(), UnmountFlags::DETACH);
+    }
+}
+
+/// Thawed when dropped: nobody who waits for it can be killed.
+struct Frozen<'a>(&'a Ext4);
+
+impl Drop for Frozen<'_> {
+    fn drop(&mut self) {
+        let _ = tool("fsfreeze", &["--unfreeze".as_ref(), self.0.path()]);
+    }
+}
+
+fn tool(name: &str, arguments: &[&Path]) -> Result<()> {
+    let mut command = Command::new(name);
+    command.args(arguments);
+    let run = Run::of_command(command)?;
+    ensure!(run.code == Some(0), "{name}: {run:?}");
+    Ok(())
+}
+
+fn disk_that_stalls_is_told_of_and_costs_nothing(lab: &Lab) -> Result<()> {
+    let (netns, disk) = (Netns::new()?, Ext4::new(64 << 20)?);
+    let data = disk.path().join("data");
+    let server = start(lab, &data)?;
+    let mut trace = Trace::start(&server, &only_without_stacks(&netns))?;
+    refuse(&netns, "before", "127.0.0.1:81")?;
+    trace.expect("connect.failed")?;
+    let frozen = disk.freeze()?;
+    refuse(&netns, "meanwhile", "127.0.0.1:81")?;
+    trace.expect("connect.failed")?;
+    let stalled = until(&server, "stalled")?;
+    ensure!(!stalled.text("/detail")?.is_empty() && !stalled.text("/remedy")?.is_empty(), "{}", stalled.0);
+    let figures = server.api().get("/metrics")?.body;
+    ensure!(figures.contains("synscope_history_state{state=\"stalled\"} 1\n"), "{figures}");
+    // Other traces start, and what is told is told at once.
+    let mut other = Trace::start(&server, &only_without_stacks(&netns))?;
+    refuse(&netns, "still", "127.0.0.1:81")?;
+    trace.expect("connect.failed")?.is("/process/comm", "still")?;
+    other.expect("connect.failed")?.is("/process/comm", "still")?;
+    drop(frozen);
+
+    until(&server, "recording")?;
+    server.logs("for what was written to history")?;
+    refuse(&netns, "after", "127.0.0.1:81")?;
+    trace.expect("connect.failed")?;
+    trace.stop()?.is("/counters/lost/history", 0)?;
+    let (path, told) = (trace.path(""), trace.told().to_vec());
+    trace.leave();
+    other.leave();
+    end(server, Signal::TERM)?;
+    ensure!(events(&start(lab, &data)?, &path)? == told, "not everything that was told");
     Ok(())
 }
 

@@ -1,15 +1,17 @@
 //! Names that somebody chose with care, numbers that come back, namespaces that vanish.
 
 use std::{
+    ffi::OsStr,
     fs,
+    os::unix::ffi::OsStrExt as _,
     process::{Command, Stdio},
     thread,
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
-use serde_json::json;
-use vm_tests::harness::{Actor, Api, Connect, Json, Lab, Netns, Run, Trace};
+use serde_json::{Value, json};
+use vm_tests::harness::{Actor, Api, Cgroup, Connect, Json, Lab, Netns, Run, Trace};
 
 use crate::Scale;
 
@@ -38,13 +40,36 @@ pub(crate) fn hostile_names_are_only_text(lab: &Lab, _: Scale) -> Result<()> {
     ensure!(page.status == 200 && page.body.contains("[2J"), "the attempt is not on the page: {page:?}");
     harmless(&page.body.replace('\n', ""))?;
     ensure!(!page.body.contains("<b>"), "a tag got through: {}", page.body);
-    harmless(&shown(lab, api, id)?.replace('\n', ""))
+    harmless(&shown(lab, api, id, &[])?.replace('\n', ""))
+}
+
+/// Anything but a slash and a newline may be in a cgroup's name. Here follow a start of a spreadsheet's formula, text that
+/// is written from right to left, an escape of one character; and it would be a container's, if that had such an id.
+const CGROUP: &[u8] = b"docker-\x1b[2J<b>\",=1\t\xe2\x80\xae\xc2\x9b\xff\xfe\xc0\x80\r\x7f.scope";
+
+pub(crate) fn hostile_cgroups_are_only_text(lab: &Lab, _: Scale) -> Result<()> {
+    let server = lab.own_server()?;
+    let netns = Netns::new()?;
+    let cgroup = Cgroup::new(OsStr::from_bytes(CGROUP))?;
+    let mut trace = Trace::start(&server, &json!({"filter": {"netns": netns.inode()}}))?;
+    Actor::connect_from(&cgroup, &netns, CLOSED, PATIENCE)?.wait()?;
+    let told = trace.expect("connect.failed")?;
+    let unit = String::from_utf8_lossy(CGROUP);
+    told.is("/process/cgroup", cgroup.name())?.is("/systemd/unit", unit)?.is("/container", Value::Null)?;
+    trace.stop()?;
+    let path = trace.path("");
+    let id = path.rsplit('/').next().context("no id")?;
+    harmless(&shown(lab, trace.api(), id, &["-o", "time,comm,cgroup"])?.replace('\n', ""))?;
+    let table = trace.api().get(&format!("{path}/export?format=csv"))?;
+    ensure!(table.status == 200, "{table:?}");
+    ensure!(table.body.contains("<b>\"\",=1"), "the cell is not quoted: {}", table.body);
+    Ok(())
 }
 
 /// What a terminal shows of a trace.
-fn shown(lab: &Lab, api: &Api, id: &str) -> Result<String> {
+fn shown(lab: &Lab, api: &Api, id: &str, arguments: &[&str]) -> Result<String> {
     let mut attach = Command::new(lab.binary());
-    attach.args(["attach", &format!("http://{}/", api.authority()), "--trace", id]);
+    attach.args(["attach", &format!("http://{}/", api.authority()), "--trace", id]).args(arguments);
     let run = Run::of_command({
         attach.env("SYNSCOPE_TOKEN", api.token());
         attach

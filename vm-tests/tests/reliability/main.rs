@@ -11,7 +11,9 @@ mod disk;
 mod holdings;
 mod hostile;
 mod hygiene;
+mod idle;
 mod readers;
+mod refused;
 mod soak;
 mod threads;
 
@@ -64,14 +66,17 @@ const TESTS: &[Test] = &[
     ("a killed server loses the last moment only", crash::only_the_last_moment_is_lost),
     #[cfg(target_arch = "x86_64")]
     ("somebody who detaches a program is noticed", detached::who_detaches_a_program_is_noticed),
+    ("what a kernel refuses halfway is undone", refused::what_is_refused_halfway_is_undone),
     ("a host without threads to spare is told of, and survived", threads::no_thread_is_an_answer),
     ("hostile names are only text", hostile::hostile_names_are_only_text),
+    ("hostile cgroups are only text", hostile::hostile_cgroups_are_only_text),
     ("a number that comes back is another process", hostile::a_number_that_comes_back_is_another_process),
     ("a namespace that vanishes takes nothing along", hostile::a_namespace_that_vanishes_takes_nothing_along),
     ("history keeps to its size in a storm", disk::history_keeps_to_its_size),
     ("starting and stopping for long loses nothing", cycles::nothing_grows),
     ("readers that stall cost the others nothing", readers::stalled_readers_are_their_own_problem),
     ("readers that come back miss nothing that they are not told of", readers::every_hole_is_told),
+    ("ten thousand idle connections cost nobody else", idle::idle_connections_are_refused_or_closed),
     ("hours of failures make nothing grow, and nobody misses one", soak::nothing_grows_or_is_missed),
 ];
 

@@ -35,6 +35,7 @@ export function historyWords(history) {
   switch (state) {
     case 'recording': return `Traces are kept in ${visible(directory ?? 'the data directory')}. ${why}`.trim();
     case 'paused': return `History is paused: what is told now is shown, and is not kept. ${why}`;
+    case 'stalled': return `History waits for the disk: what is told now is shown, and is kept once the disk takes it, as far as the memory for it goes. ${why}`;
     case 'memory': return `History is in memory only: traces are gone when the server ends. ${why}`;
     case 'off': return 'History is off: traces are gone when the server ends. Start it without `--history off` to keep them.';
     default: return visible(state);
