@@ -37,13 +37,13 @@ pub(crate) fn killed_at_any_moment(lab: &Lab, scale: Scale) -> Result<()> {
             if time % 2 == 0 { (time * 37 % 160, true) } else { (300 + time * 97 % 900, false) };
         let told = kill_at(&mut server, &netns, Duration::from_millis(moment), stops)?;
         let killed = Instant::now();
-        loop {
-            let left = orphans(&before)?;
-            if left.is_empty() {
-                break;
-            }
+        let mut left = orphans(&before)?;
+        while !left.is_empty() {
             ensure!(killed.elapsed() < WITHIN, "killed after {moment} ms, it left {left:?}");
             thread::sleep(Duration::from_millis(10));
+            // What comes now is another's, on its way in or out.
+            let orphans = orphans(&before)?;
+            left.retain(|object| orphans.contains(object));
         }
         if let Some(told) = told {
             let mut server = start()?;
