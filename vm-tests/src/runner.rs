@@ -9,11 +9,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use crate::harness::Lab;
+use crate::harness::{Lab, missed};
 use crate::scenarios::Scenario;
+use crate::vm::protocol::Fact;
 
 /// Scenarios mostly wait for the kernel's timers, so more of them than cores can run at once.
 pub const WORKERS: usize = 8;
+
+/// Topic of the fact that a scenario was run again.
+pub const REPEATED: &str = "repeated for missed events";
+
+/// How often a scenario is run at most.
+const TRIES: usize = 3;
 
 /// How a scenario ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,13 +47,28 @@ pub enum Progress {
     Finished(Outcome, Duration),
 }
 
-/// Runs one scenario on a thread of its own. One that hangs is left behind.
+/// Runs one scenario, and again if it fails while the kernel misses events, which it counts.
 pub fn run_one(lab: &Arc<Lab>, scenario: Scenario) -> Outcome {
     match lacking(&scenario) {
         Ok(None) => {}
         Ok(Some(lack)) => return lack,
         Err(error) => return Outcome::Failed(format!("{error:#}")),
     }
+    for _ in 1..TRIES {
+        let before = missed();
+        match run_once(lab, scenario) {
+            Outcome::Failed(why) if missed() > before => {
+                eprintln!("{}: again, the kernel missed events: {why}", scenario.name);
+                lab.note(Fact::new(REPEATED, scenario.name, "1"));
+            }
+            outcome => return outcome,
+        }
+    }
+    run_once(lab, scenario)
+}
+
+/// On a thread of its own. One that hangs is left behind.
+fn run_once(lab: &Arc<Lab>, scenario: Scenario) -> Outcome {
     let (sender, receiver) = mpsc::channel();
     let lab = Arc::clone(lab);
     thread::spawn(move || {

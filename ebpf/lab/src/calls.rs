@@ -7,6 +7,8 @@ use crate::{
     world::Mapping,
 };
 
+/// With `CONFIG_HZ=250`.
+const JIFFY_NS: u64 = 4_000_000;
 const EAGAIN: i64 = 11;
 const EFAULT: i64 = 14;
 /// Room that `bpf_get_current_comm` and the kernel's thread names have.
@@ -40,6 +42,7 @@ impl Machine {
         if helper.since > self.kernel {
             return Err(format!("this kernel has no helper {}", helper.name));
         }
+        self.world.called.push(number);
         let world = &self.world;
         let result = match number {
             1..=3 => self.map_element(run, number)?,
@@ -48,9 +51,11 @@ impl Machine {
             14 => halves(world.task.tgid, world.task.tid),
             15 => halves(world.task.gid, world.task.uid),
             16 => self.current_comm(run)?,
+            42 => 0,
             35 | 158 => world.task.address,
             67 => self.stack(run)?,
             80 => world.task.cgroup,
+            118 => world.now_ns / JIFFY_NS,
             112 => self.probe_read(run, true)?,
             113 => self.probe_read(run, false)?,
             115 => self.probe_read_string(run)?,

@@ -206,6 +206,7 @@ impl Machine {
         let words = (0..context.len() / 8).map(|word| (word * 8, 8)).collect();
         let context = self.memory.add(Kind::Context, context.to_vec());
         self.memory.set_members(context, words);
+        self.world.called.clear();
         let hits = self.coverage.take(program, code.program.insns.len());
         let mut run = Run { code: &code, registers: [None; 11], frames: Vec::new(), context, at: 0, hits };
         run.registers[1] = Some(context);

@@ -53,6 +53,8 @@ pub struct World {
     pub failing_read: Option<usize>,
     /// Reads of foreign memory so far.
     pub reads: usize,
+    /// Helpers that the last run called, in order.
+    pub called: Vec<i32>,
     /// Records so far that woke the reader of their ring.
     pub wakes: usize,
 }
@@ -68,6 +70,7 @@ impl Default for World {
             mappings: Vec::new(),
             failing_read: None,
             reads: 0,
+            called: Vec::new(),
             wakes: 0,
         }
     }

@@ -7,12 +7,13 @@ use synscope_ebpf::record::kind;
 use crate::{
     attempt, counters,
     kernel::Fault,
+    preemption,
     tell::{News, tell},
 };
 
 #[raw_tracepoint(tracepoint = "tcp_send_reset")]
 fn challenge(ctx: RawTracePointContext) -> i32 {
-    counters::note(challenged(&ctx, ctx.arg(0)));
+    preemption::without(|| counters::note(challenged(&ctx, ctx.arg(0))));
     0
 }
 

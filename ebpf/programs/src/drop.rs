@@ -7,6 +7,7 @@ use synscope_ebpf::record::{Attempt, NO_ICMP, Record, kind};
 use crate::{
     attempt, counters, filter,
     kernel::{self, Fault, Peer},
+    preemption,
     tell::{News, UserStack, bytes, now, send, tell},
 };
 
@@ -16,7 +17,7 @@ static DROP_HAS_REASON: Global<u32> = Global::new(0);
 
 #[raw_tracepoint(tracepoint = "kfree_skb")]
 fn drop(ctx: RawTracePointContext) -> i32 {
-    counters::note(dropped(&ctx, ctx.arg(0)));
+    preemption::without(|| counters::note(dropped(&ctx, ctx.arg(0))));
     0
 }
 

@@ -5,11 +5,12 @@ use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use crate::{
     attempt, counters,
     kernel::{self, Fault},
+    preemption,
 };
 
 #[raw_tracepoint(tracepoint = "inet_sk_error_report")]
 fn error_report(ctx: RawTracePointContext) -> i32 {
-    counters::note(reported(ctx.arg(0)));
+    preemption::without(|| counters::note(reported(ctx.arg(0))));
     0
 }
 

@@ -8,6 +8,15 @@
 
 pub mod record;
 
+/// Helpers that stand for functions of the kernel, which have other numbers on each kernel. The object is whole with
+/// them: called in vain, they do nothing.
+pub mod placeholder {
+    /// `bpf_get_numa_node_id`, for `bpf_preempt_disable`.
+    pub const PREEMPT_DISABLE: u32 = 42;
+    /// `bpf_jiffies64`, for `bpf_preempt_enable`.
+    pub const PREEMPT_ENABLE: u32 = 118;
+}
+
 /// The compiled programs: an ELF object for `bpfel-unknown-none`, with BTF.
 #[cfg(not(target_arch = "bpf"))]
 pub static OBJECT: &[u8] = {

@@ -24,6 +24,8 @@ mod icmp;
 #[cfg(target_arch = "bpf")]
 mod kernel;
 #[cfg(target_arch = "bpf")]
+mod preemption;
+#[cfg(target_arch = "bpf")]
 mod receive_reset;
 #[cfg(target_arch = "bpf")]
 mod retransmit;

@@ -3,12 +3,14 @@
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use synscope_ebpf::record::evidence;
 
-use crate::attempt;
+use crate::{attempt, preemption};
 
 #[raw_tracepoint(tracepoint = "tcp_receive_reset")]
 fn receive_reset(ctx: RawTracePointContext) -> i32 {
-    if let Some(attempt) = attempt::find(ctx.arg(0)) {
-        attempt.evidence |= evidence::RESET;
-    }
+    preemption::without(|| {
+        if let Some(attempt) = attempt::find(ctx.arg(0)) {
+            attempt.evidence |= evidence::RESET;
+        }
+    });
     0
 }

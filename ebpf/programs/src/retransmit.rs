@@ -6,6 +6,7 @@ use synscope_ebpf::record::kind;
 use crate::{
     attempt, counters,
     kernel::Fault,
+    preemption,
     tell::{News, tell},
 };
 
@@ -15,7 +16,7 @@ static RETRANSMIT_HAS_ERROR: Global<u32> = Global::new(0);
 
 #[raw_tracepoint(tracepoint = "tcp_retransmit_skb")]
 fn retransmit(ctx: RawTracePointContext) -> i32 {
-    counters::note(retransmitted(&ctx, ctx.arg(0)));
+    preemption::without(|| counters::note(retransmitted(&ctx, ctx.arg(0))));
     0
 }
 

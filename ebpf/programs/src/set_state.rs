@@ -10,6 +10,7 @@ use crate::{
     counters::{self, counters},
     filter, icmp,
     kernel::{self, Fault, state},
+    preemption,
     tell::{News, UserStack, describe, now, send, tell},
 };
 
@@ -32,14 +33,11 @@ const PF_EXITING: u32 = 0x4;
 fn set_state(ctx: RawTracePointContext) -> i32 {
     let (old, new) = (ctx.arg::<u64>(1), ctx.arg::<u64>(2));
     // Every state change of every TCP socket comes here; all but two kinds leave at once.
-    let done = if new == state::SYN_SENT && old == state::CLOSE {
-        start(&ctx, ctx.arg(0))
+    if new == state::SYN_SENT && old == state::CLOSE {
+        preemption::without(|| counters::note(start(&ctx, ctx.arg(0))));
     } else if old == state::SYN_SENT {
-        end(&ctx, ctx.arg(0), new)
-    } else {
-        return 0;
-    };
-    counters::note(done);
+        preemption::without(|| counters::note(end(&ctx, ctx.arg(0), new)));
+    }
     0
 }
 

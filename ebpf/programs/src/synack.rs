@@ -6,12 +6,13 @@ use synscope_ebpf::record::{Attempt, NO_ICMP, Record, kind};
 use crate::{
     attempt, counters, filter,
     kernel::{self, Fault, Peer},
+    preemption,
     tell::{UserStack, bytes, now, send},
 };
 
 #[raw_tracepoint(tracepoint = "tcp_retransmit_synack")]
 fn synack(ctx: RawTracePointContext) -> i32 {
-    counters::note(retransmitted(&ctx, ctx.arg(1)));
+    preemption::without(|| counters::note(retransmitted(&ctx, ctx.arg(1))));
     0
 }
 

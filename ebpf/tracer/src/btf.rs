@@ -167,6 +167,13 @@ impl Btf {
         self.find(kind, name).is_some()
     }
 
+    /// Number of the first type of this kind and name.
+    pub fn id_of(&self, kind: Kind, name: &str) -> Option<u32> {
+        let is_it = |head: Head| head.kind == kind as u8 && self.string(head.name) == name.as_bytes();
+        let index = self.types.iter().position(|&at| self.head_at(at as usize).is_some_and(is_it))?;
+        u32::try_from(index + 1).ok()
+    }
+
     /// Follows type definitions and modifiers (const, volatile …) to what they stand for.
     fn resolve(&self, id: u32) -> Option<Head> {
         let mut head = self.head(id)?;
@@ -280,6 +287,13 @@ mod tests {
         data.extend(types);
         data.extend(strings);
         data
+    }
+
+    #[test]
+    fn a_type_is_numbered_from_one() {
+        let btf = Btf::parse(sample()).unwrap();
+        assert_eq!(btf.id_of(Kind::Struct, "outer"), Some(4));
+        assert_eq!(btf.id_of(Kind::Union, "outer"), None);
     }
 
     #[test]

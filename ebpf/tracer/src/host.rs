@@ -109,8 +109,17 @@ fn is_supported(release: &str) -> bool {
 /// Refuses to be interpreted on 64-bit ARM: Linux 6.12 crashed there with the programs attached (7.3 refuses them). It may
 /// be that the verifier leaves calls of helpers that the compiler would replace without an address for the interpreter.
 pub(crate) fn check_jit() -> Result<(), Error> {
+    if cfg!(target_arch = "aarch64") && jit_switch() == "0" { Err(Error::NoJit) } else { Ok(()) }
+}
+
+/// True when programs are known to be compiled.
+pub(crate) fn has_jit() -> bool {
+    ["1", "2"].contains(&&*jit_switch())
+}
+
+fn jit_switch() -> String {
     let switch = fs::read_to_string("/proc/sys/net/core/bpf_jit_enable").unwrap_or_default();
-    if cfg!(target_arch = "aarch64") && switch.trim() == "0" { Err(Error::NoJit) } else { Ok(()) }
+    switch.trim().to_owned()
 }
 
 fn check_kernel() -> Check {

@@ -1,6 +1,8 @@
 //! Where the running kernel keeps what the programs read: BTF offsets, and which tracepoints there are.
 
-use crate::btf::{self, Btf};
+use synscope_ebpf::{OBJECT, placeholder};
+
+use crate::btf::{self, Btf, Kind};
 
 /// An offset that a program reads from one of its globals: global, structure, member.
 type Offset = (&'static str, &'static str, &'static str);
@@ -171,6 +173,8 @@ pub struct Layout {
     pub(crate) has_code: bool,
     /// The kernel shows the ICMP error that ended an attempt.
     pub(crate) has_icmp: bool,
+    /// Numbers of the functions by which programs disable preemption and enable it (6.11 and later).
+    pub(crate) preempt: Option<[u32; 2]>,
     /// Names of the drop reasons, by number.
     pub(crate) drop_reasons: Vec<(i32, String)>,
     missing: Vec<Probe>,
@@ -202,6 +206,7 @@ impl Layout {
             has_task_pt_regs: has_helper(btf, "task_pt_regs"),
             has_code,
             has_icmp,
+            preempt: preemption(btf),
             drop_reasons: drop_reasons(btf),
             missing,
         })
@@ -215,6 +220,28 @@ impl Layout {
     /// True when type, code and sender of an ICMP error can be told.
     pub fn has_icmp(&self) -> bool {
         self.has_icmp
+    }
+
+    /// True when programs disable preemption while they run.
+    pub fn has_preempt_disable(&self) -> bool {
+        self.preempt.is_some()
+    }
+
+    /// The object with the functions of this kernel in the places of their placeholders, as words: that is what
+    /// instructions are, and how they lie in the file.
+    pub fn object(&self) -> Vec<u64> {
+        let functions = self.preempt.into_iter().flatten();
+        let helpers = [placeholder::PREEMPT_DISABLE, placeholder::PREEMPT_ENABLE];
+        let places: Vec<(u64, u64)> = helpers
+            .into_iter()
+            .zip(functions)
+            .map(|(helper, function)| (call(OF_HELPER, helper), call(OF_KERNEL, function)))
+            .collect();
+        let replaced = |word| places.iter().find(|(place, _)| *place == word).map_or(word, |(_, call)| *call);
+        let (words, rest) = OBJECT.as_chunks();
+        let mut last = [0; size_of::<u64>()];
+        last[..rest.len()].copy_from_slice(rest);
+        words.iter().chain([&last]).map(|word| replaced(u64::from_le_bytes(*word))).collect()
     }
 
     /// Programs whose hook the kernel does not have; what they tell, this kernel cannot.
@@ -237,6 +264,20 @@ impl Layout {
     pub fn drop_reason(&self, reason: i32) -> Option<&str> {
         self.drop_reasons.iter().find(|(value, _)| *value == reason).map(|(_, name)| name.as_str())
     }
+}
+
+/// What an instruction `call` calls: a helper, or a function of the kernel by its number in BTF
+/// (`BPF_PSEUDO_KFUNC_CALL`).
+const OF_HELPER: u64 = 0;
+const OF_KERNEL: u64 = 2;
+
+const fn call(kind: u64, number: u32) -> u64 {
+    0x85 | kind << 12 | (number as u64) << 32
+}
+
+fn preemption(btf: &Btf) -> Option<[u32; 2]> {
+    let number = |function| btf.id_of(Kind::Func, function);
+    Some([number("bpf_preempt_disable")?, number("bpf_preempt_enable")?])
 }
 
 fn has_helper(btf: &Btf, helper: &str) -> bool {

@@ -16,7 +16,7 @@ use aya::{
         trace_point::TracePointLink,
     },
 };
-use synscope_ebpf::OBJECT;
+use zerocopy::IntoBytes as _;
 
 use crate::{
     error::Error,
@@ -55,6 +55,7 @@ pub(crate) fn object(layout: &Layout, options: &Options) -> Result<Ebpf, Error> 
         ("HAS_TASK_PT_REGS", has_task_pt_regs),
         ("HAS_CODE", has_code),
         ("HAS_ICMP", has_icmp),
+        ("HAS_PREEMPT_DISABLE", layout.has_preempt_disable()),
     ];
     let features = features.map(|(global, has)| (global, u32::from(has)));
 
@@ -71,7 +72,7 @@ pub(crate) fn object(layout: &Layout, options: &Options) -> Result<Ebpf, Error> 
         .map_max_entries("USER_STACKS", if options.stacks { options.max_attempts } else { 1 })
         .map_max_entries("CODE", if options.stacks { MAX_CODE } else { 1 })
         .map_max_entries("EVENTS", options.ringbuf_bytes);
-    loader.load(OBJECT).map_err(Error::loading)
+    loader.load(layout.object().as_bytes()).map_err(Error::loading)
 }
 
 /// The same bytes, for as long as the loader may refer to them. Each value is kept once: offsets and switches are few, and

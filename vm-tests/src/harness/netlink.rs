@@ -43,7 +43,7 @@ impl Channel {
         Ok(())
     }
 
-    /// The next answer, or `None` for an acknowledgement. A refusal is the kernel's [`Errno`].
+    /// The next answer, or `None` for an acknowledgement or the end of a list. A refusal is the kernel's [`Errno`].
     pub(super) fn receive<M: NetlinkDeserializable>(&self) -> Result<Option<M>> {
         let mut bytes = [0; ANSWER_LIMIT];
         let length = (&self.0).read(&mut bytes).context("the kernel does not answer")?;
@@ -54,6 +54,7 @@ impl Channel {
                 Some(code) => Err(Errno::from_raw_os_error(-code.get()).into()),
                 None => Ok(None),
             },
+            NetlinkPayload::Done(_) => Ok(None),
             _ => anyhow::bail!("neither an answer nor an acknowledgement"),
         }
     }

@@ -1,11 +1,13 @@
 //! A running trace and the events that it tells.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
+use super::kernel::{self, Version};
 use super::{Api, Frame, Json, Server, Stream};
 
 /// How long a scenario waits for one event. The slowest is a kernel's timeout of some seconds.
@@ -165,11 +167,30 @@ impl Trace {
     }
 }
 
+/// The first kernel whose tasks come between each other while programs run (docs/architecture.md, Preemption).
+const FIRST_TO_MISS: Version = (7, 1);
+
+static MISSED: AtomicU64 = AtomicU64::new(0);
+
+/// How many programs the kernel has not run for traces that are gone by now. Elsewhere than on kernels that are known
+/// for it this stays 0, and nothing is excused.
+pub fn missed() -> u64 {
+    MISSED.load(Ordering::Relaxed)
+}
+
+fn note_missed(trace: &Trace) {
+    if kernel::version().is_ok_and(|version| version >= FIRST_TO_MISS) {
+        let counted = trace.state().and_then(|state| state.count("/counters/attempts/missed"));
+        MISSED.fetch_add(counted.unwrap_or(0), Ordering::Relaxed);
+    }
+}
+
 impl Drop for Trace {
     fn drop(&mut self) {
         if self.left {
             return;
         }
+        note_missed(self);
         // The server may be gone on purpose, or the trace deleted.
         let _ = self.api.delete(&self.path(""));
     }

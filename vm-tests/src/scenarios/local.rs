@@ -18,7 +18,7 @@ super::scenarios!["local":
     firewall_that_rejects_with_icmp (needs NF_TABLES),
     neighbour_that_does_not_resolve (needs VETH, DROP_REASONS),
     drop_that_has_a_reason (needs DROP_REASONS),
-    listener_whose_queue_is_full,
+    listener_whose_queue_is_full (needs SOCKET_LISTING),
 ];
 
 /// [`only`], with what this host dropped.

@@ -13,6 +13,9 @@ pub struct Kernel {
     pub series: String,
     /// `bookworm-security`.
     pub suite: String,
+    /// The suite has no modules for it.
+    #[serde(default)]
+    pub without_modules: bool,
 }
 
 #[derive(Deserialize)]

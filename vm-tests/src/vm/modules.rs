@@ -91,6 +91,12 @@ fn describe(name: String, content: &[u8]) -> Result<Module> {
     Ok(Module { name, depends, aliases: values("alias") })
 }
 
+/// True inside a machine whose image comes without any module.
+pub fn are_absent() -> bool {
+    let index = Path::new("/").join(DIRECTORY).join(INDEX);
+    fs::read(index).is_ok_and(|index| index == b"[]")
+}
+
 /// The order in which to load, to have what the kernel asks for by name or alias. Empty when nothing answers to it.
 pub fn order<'a>(index: &'a [Module], wanted: &str) -> Vec<&'a str> {
     let by_name = wanted.replace('-', "_");

@@ -54,6 +54,12 @@ impl<'a> Store<'a> {
     /// One that is not locked, or that the mirror no longer has, is replaced by the newest, with a notice: an old
     /// lock should not keep anybody from testing.
     pub fn image(&mut self, kernel: &Kernel, lock: &Lock, notices: &mut Vec<String>) -> Result<Image> {
+        let image = self.found(kernel, lock, notices)?;
+        check_modules(kernel, &image)?;
+        Ok(image)
+    }
+
+    fn found(&mut self, kernel: &Kernel, lock: &Lock, notices: &mut Vec<String>) -> Result<Image> {
         let series = &kernel.series;
         let locked = lock.find(series, self.arch.debian);
         if let Some(image) = locked.map(|locked| self.unpacked(locked)).filter(|image| image.path.exists()) {
@@ -132,6 +138,19 @@ impl<'a> Store<'a> {
         fs::rename(&partial, directory)?;
         Ok(image)
     }
+}
+
+/// Without modules, scenarios are left out: that may happen where `kernels.toml` says so, and nowhere else.
+fn check_modules(kernel: &Kernel, image: &Image) -> Result<()> {
+    let Some(directory) = &image.modules else { return Ok(()) };
+    let has_some = fs::read_dir(directory).with_context(|| directory.display().to_string())?.next().is_some();
+    let (series, version) = (&kernel.series, &image.version);
+    ensure!(has_some || kernel.without_modules, "the packages of {series} ({version}) have no modules");
+    ensure!(
+        !has_some || !kernel.without_modules,
+        "the packages of {series} ({version}) have modules after all: take `without_modules` out of kernels.toml"
+    );
+    Ok(())
 }
 
 /// The packages of a series by the kernel that they belong to.

@@ -7,6 +7,7 @@ use bytecode_suite::in_kernel::ceiling;
 
 use super::markdown::table;
 use super::{Absent, Machine, Outcome, Summary};
+use crate::runner::REPEATED;
 use crate::vm::board::subject;
 
 const HEAD: &str = "# Kernels\n\n\
@@ -16,7 +17,7 @@ const HEAD: &str = "# Kernels\n\n\
 const VERIFIED: &str = "verified instructions";
 
 /// Topics of facts whose values are shown as they are, with a headline and what they say.
-const TOPICS: [(&str, &str, &str); 3] = [
+const TOPICS: [(&str, &str, &str); 4] = [
     (
         "feature",
         "What the server can do",
@@ -32,6 +33,11 @@ const TOPICS: [(&str, &str, &str); 3] = [
         "Size of the programs",
         "In bytes of BPF instructions, for the same trace, after the verifier has removed what this kernel does not need.",
     ),
+    (
+        REPEATED,
+        "Repeated scenarios",
+        "They failed while the kernel counted events that it had missed, and passed or failed for good when they were run again: see [Preemption](architecture.md#preemption).",
+    ),
 ];
 
 /// The whole document, an architecture after the other.
@@ -45,9 +51,13 @@ pub fn document(summaries: &[Summary]) -> String {
         }
         let _ =
             write!(text, "\n### Scenarios\n\nPassed, of those that were to run.\n\n{}", scenarios(summary));
-        text += &unsupported(summary);
+        text += &reasons(summary, Outcome::Unsupported, "does not run");
+        text += &reasons(summary, Outcome::Failed, "failed");
         for (topic, title, meaning) in TOPICS {
-            let _ = write!(text, "\n### {title}\n\n{meaning}\n\n{}", facts(summary, topic));
+            let facts = facts(summary, topic);
+            if !facts.is_empty() {
+                let _ = write!(text, "\n### {title}\n\n{meaning}\n\n{facts}");
+            }
         }
     }
     text
@@ -95,17 +105,18 @@ fn of_subject(machine: &Machine, name: &str) -> String {
     }
 }
 
-/// What kernels are too old for, each reason once.
-fn unsupported(summary: &Summary) -> String {
+/// Why scenarios ended like that, each reason once.
+fn reasons(summary: &Summary, outcome: Outcome, verb: &str) -> String {
     let mut reasons: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
     for machine in &summary.machines {
-        for case in machine.scenarios.iter().filter(|case| case.outcome == Outcome::Unsupported) {
-            reasons.entry((&case.scenario, &case.detail)).or_default().push(&machine.series);
+        for case in machine.scenarios.iter().filter(|case| case.outcome == outcome) {
+            let reason = case.detail.lines().next().unwrap_or("no reason given");
+            reasons.entry((&case.scenario, reason)).or_default().push(&machine.series);
         }
     }
     let mut text = String::new();
     for ((scenario, reason), series) in reasons {
-        let _ = write!(text, "\n- `{scenario}` does not run on {}: {reason}", series.join(", "));
+        let _ = write!(text, "\n- `{scenario}` {verb} on {}: {reason}", series.join(", "));
     }
     if text.is_empty() { text } else { text + "\n" }
 }
@@ -118,6 +129,9 @@ fn facts(summary: &Summary, topic: &str) -> String {
                 names.push(&fact.name);
             }
         }
+    }
+    if names.is_empty() {
+        return String::new();
     }
     let ceilings = topic == VERIFIED;
     let mut header = header(summary, "name");

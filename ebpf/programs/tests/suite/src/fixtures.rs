@@ -31,6 +31,9 @@ macro_rules! fixture {
     };
 }
 
+/// The global that says whether placeholders are called: see [`synscope_ebpf::placeholder`].
+pub const HAS_PREEMPT_DISABLE: &str = "HAS_PREEMPT_DISABLE";
+
 /// The oldest kernel that Synscope takes comes first, the newest last.
 pub static KERNELS: LazyLock<Vec<Kernel>> = LazyLock::new(|| {
     let read = |(name, btf): (&str, &[u8])| Kernel::new(name, btf.to_vec()).expect("fixtures are whole");
@@ -56,7 +59,9 @@ impl Kernel {
         let sizes = bpf_lab::btf::Btf::parse(&btf)?;
         let btf = Btf::parse(btf)?;
         let layout = Layout::resolve(&btf)?;
-        let globals = globals_of(&layout);
+        let mut globals = globals_of(&layout);
+        // Functions are not in the fixtures.
+        globals.insert(HAS_PREEMPT_DISABLE.into(), u32::from(version >= (6, 11)));
         Ok(Self { name: name.into(), version, btf, sizes, layout, globals, known: Mutex::default() })
     }
 

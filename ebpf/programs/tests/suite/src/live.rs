@@ -27,12 +27,9 @@ use nix::{
     time::{ClockId, clock_gettime},
     unistd::Pid,
 };
-use synscope_ebpf::{
-    OBJECT,
-    record::{Attempt, Code, Counters, Stack, USER_FRAMES},
-};
+use synscope_ebpf::record::{Attempt, Code, Counters, Stack, USER_FRAMES};
 use synscope_tracer::{Hook, Options, PROBES};
-use zerocopy::FromBytes as _;
+use zerocopy::{FromBytes as _, IntoBytes as _};
 
 use crate::{
     case::{Case, Index, Step},
@@ -65,6 +62,8 @@ pub struct Bench {
     kernel: Kernel,
     arena: Arena,
     host: Host,
+    /// The object as this kernel is given it.
+    object: Vec<u64>,
     /// What the last case ran, for one that asks for the same: the verifier's walk takes longer than all else.
     loaded: Option<Loaded>,
     /// Instructions that the verifier walked through, the most for each program.
@@ -75,6 +74,7 @@ impl Bench {
     /// Prepares the calling thread: it gets the name of the cases' task, and stays on its processor.
     pub fn new() -> Result<Self, Wrong> {
         let kernel = Kernel::running()?;
+        let object = synscope_tracer::Kernel::of_this_host()?.layout().object();
         let cpu = sched_getcpu()?;
         let mut only = CpuSet::new();
         only.set(cpu)?;
@@ -85,7 +85,7 @@ impl Bench {
         let mut arena = Arena::new(PIECES)?;
         let task = Task { comm, ..arena.current_task()? };
         let host = Host { task, program: own_program()?, cpu: u32::try_from(cpu)?, counted: 0 };
-        Ok(Self { kernel, arena, host, loaded: None, verified: BTreeMap::new() })
+        Ok(Self { kernel, arena, host, object, loaded: None, verified: BTreeMap::new() })
     }
 
     /// Name of the kernel's series.
@@ -145,7 +145,7 @@ impl Bench {
         let fabric = Fabric::new(&self.kernel, case, &mut self.arena);
         let mut setup = small(settings::setup(&self.kernel, &case.options));
         setup.globals.insert(global.into(), value.to_le_bytes().to_vec());
-        let mut ebpf = load(&setup, OBJECT)?;
+        let mut ebpf = load(&setup, self.object.as_bytes())?;
         raw_tracepoint(&mut ebpf, "set_state")?.load()?;
         for step in &case.steps {
             self.fire(&mut ebpf, &fabric, step)?;
@@ -205,7 +205,7 @@ impl Bench {
                 clear(&mut last.ebpf)?;
                 last
             }
-            None => Loaded::new(setup, entries)?,
+            None => Loaded::new(&self.object, setup, entries)?,
         };
         for program in programs_of(case).filter(|program| self.kernel.runs(program)) {
             if loaded.programs.insert(program) {
@@ -241,8 +241,8 @@ struct Loaded {
 }
 
 impl Loaded {
-    fn new(setup: Setup, entries: Vec<Entry>) -> Result<Self, Wrong> {
-        let mut ebpf = load(&setup, OBJECT)?;
+    fn new(object: &[u64], setup: Setup, entries: Vec<Entry>) -> Result<Self, Wrong> {
+        let mut ebpf = load(&setup, object.as_bytes())?;
         entries.iter().try_for_each(|entry| insert(&mut ebpf, entry))?;
         Ok(Self { setup, entries, ebpf, programs: BTreeSet::new() })
     }

@@ -3,14 +3,17 @@
 use std::{collections::BTreeMap, fmt};
 
 use bpf_lab::{Coverage, Machine, MapError, Object, Task, Trap, World};
-use synscope_ebpf::record::{Attempt, Code, Counters};
+use synscope_ebpf::{
+    placeholder,
+    record::{Attempt, Code, Counters},
+};
 use synscope_tracer::{Hook, PROBES};
 use zerocopy::FromBytes as _;
 
 use crate::{
     case::{Case, Index, Step},
     fabric::{Fabric, Memory},
-    fixtures::Kernel,
+    fixtures::{HAS_PREEMPT_DISABLE, Kernel},
     outcome::{Outcome, Sent, SentCode},
     program::Program,
     settings,
@@ -242,7 +245,22 @@ impl<'a> Bench<'a> {
         };
         let given = arguments.iter().copied().chain(std::iter::repeat(u64::from_le_bytes([0xee; 8])));
         let context: Vec<u8> = given.take(count).flat_map(u64::to_le_bytes).collect();
-        returns_zero(program, self.machine.run(program, &context)?)
+        returns_zero(program, self.machine.run(program, &context)?)?;
+        self.held_preemption(program)
+    }
+
+    /// Whatever a program does, it does between the two placeholders, on a kernel that has what they stand for.
+    fn held_preemption(&self, program: &str) -> Result<(), Broken> {
+        let places = [placeholder::PREEMPT_DISABLE, placeholder::PREEMPT_ENABLE].map(u32::cast_signed);
+        let called = self.machine.world.called.as_slice();
+        let has_places = |part: &[i32]| part.iter().any(|helper| places.contains(helper));
+        let held = match called {
+            _ if !self.kernel.has(HAS_PREEMPT_DISABLE) => !has_places(called),
+            [] => true,
+            [first, between @ .., last] => [*first, *last] == places && !has_places(between),
+            [_] => false,
+        };
+        if held { Ok(()) } else { Err(Broken::Shape(format!("{program} may be preempted: {called:?}"))) }
     }
 
     /// The record of `sys_exit_connect`: registers, number of the call, what it returns.
