@@ -174,7 +174,7 @@ pub struct Layout {
     /// The kernel shows the ICMP error that ended an attempt.
     pub(crate) has_icmp: bool,
     /// Numbers of the functions by which programs disable preemption and enable it (6.11 and later).
-    pub(crate) preempt: Option<[u32; 2]>,
+    preempt: Option<[u32; 2]>,
     /// Names of the drop reasons, by number.
     pub(crate) drop_reasons: Vec<(i32, String)>,
     missing: Vec<Probe>,
@@ -222,15 +222,12 @@ impl Layout {
         self.has_icmp
     }
 
-    /// True when programs disable preemption while they run.
-    pub fn has_preempt_disable(&self) -> bool {
-        self.preempt.is_some()
-    }
-
     /// The object with the functions of this kernel in the places of their placeholders, as words: that is what
-    /// instructions are, and how they lie in the file.
-    pub fn object(&self) -> Vec<u64> {
-        let functions = self.preempt.into_iter().flatten();
+    /// instructions are, and how they lie in the file. The second says whether there are such functions: only programs
+    /// that are compiled, as they are `with_jit`, can call them.
+    pub fn object(&self, with_jit: bool) -> (Vec<u64>, bool) {
+        let preempt = self.preempt.filter(|_| with_jit);
+        let functions = preempt.into_iter().flatten();
         let helpers = [placeholder::PREEMPT_DISABLE, placeholder::PREEMPT_ENABLE];
         let places: Vec<(u64, u64)> = helpers
             .into_iter()
@@ -241,7 +238,8 @@ impl Layout {
         let (words, rest) = OBJECT.as_chunks();
         let mut last = [0; size_of::<u64>()];
         last[..rest.len()].copy_from_slice(rest);
-        words.iter().chain([&last]).map(|word| replaced(u64::from_le_bytes(*word))).collect()
+        let object = words.iter().chain([&last]).map(|word| replaced(u64::from_le_bytes(*word))).collect();
+        (object, preempt.is_some())
     }
 
     /// Programs whose hook the kernel does not have; what they tell, this kernel cannot.

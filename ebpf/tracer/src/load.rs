@@ -20,6 +20,7 @@ use zerocopy::IntoBytes as _;
 
 use crate::{
     error::Error,
+    host,
     layout::{DROP, Hook, Layout, Probe},
     tracefs,
     tracer::Options,
@@ -49,13 +50,14 @@ pub(crate) fn object(layout: &Layout, options: &Options) -> Result<Ebpf, Error> 
     let filters = options.filter.bits();
     let [starts, stacks] = [options.starts, options.stacks].map(u32::from);
     let Layout { retransmit_has_error, drop_has_reason, has_task_pt_regs, has_code, has_icmp, .. } = *layout;
+    let (object, has_preempt_disable) = layout.object(host::has_jit());
     let features = [
         ("RETRANSMIT_HAS_ERROR", retransmit_has_error),
         ("DROP_HAS_REASON", drop_has_reason),
         ("HAS_TASK_PT_REGS", has_task_pt_regs),
         ("HAS_CODE", has_code),
         ("HAS_ICMP", has_icmp),
-        ("HAS_PREEMPT_DISABLE", layout.has_preempt_disable()),
+        ("HAS_PREEMPT_DISABLE", has_preempt_disable),
     ];
     let features = features.map(|(global, has)| (global, u32::from(has)));
 
@@ -72,7 +74,7 @@ pub(crate) fn object(layout: &Layout, options: &Options) -> Result<Ebpf, Error> 
         .map_max_entries("USER_STACKS", if options.stacks { options.max_attempts } else { 1 })
         .map_max_entries("CODE", if options.stacks { MAX_CODE } else { 1 })
         .map_max_entries("EVENTS", options.ringbuf_bytes);
-    loader.load(layout.object().as_bytes()).map_err(Error::loading)
+    loader.load(object.as_bytes()).map_err(Error::loading)
 }
 
 /// The same bytes, for as long as the loader may refer to them. Each value is kept once: offsets and switches are few, and

@@ -79,8 +79,6 @@ impl Kernel {
         let btf = fs::read(BTF_PATH).map_err(|source| Error::NoBtf { path: BTF_PATH, source })?;
         let mut layout = Layout::resolve(&Btf::parse(btf)?)?;
         layout.forget(|probe| matches!(probe.hook, Hook::SyscallExit(call) if !has_syscall_exit(call)));
-        // What programs call of the kernel is not there for the interpreter.
-        layout.preempt = layout.preempt.filter(|_| host::has_jit());
         Ok(Self { layout })
     }
 

@@ -74,7 +74,7 @@ impl Bench {
     /// Prepares the calling thread: it gets the name of the cases' task, and stays on its processor.
     pub fn new() -> Result<Self, Wrong> {
         let kernel = Kernel::running()?;
-        let object = synscope_tracer::Kernel::of_this_host()?.layout().object();
+        let (object, _) = synscope_tracer::Kernel::of_this_host()?.layout().object(true);
         let cpu = sched_getcpu()?;
         let mut only = CpuSet::new();
         only.set(cpu)?;
