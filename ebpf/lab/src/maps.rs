@@ -133,7 +133,8 @@ impl Map {
 
     /// Keys are a prefix length and big-endian data (trie_lookup_elem; 6.18, kernel/bpf/lpm_trie.c).
     fn longest_match(&self, key: &[u8]) -> Option<u64> {
-        let (wanted, data) = prefix(key)?;
+        // A prefix that is longer than its data finds nothing.
+        let (wanted, data) = prefix(key).filter(|(len, data)| *len <= data.len() * 8)?;
         let candidates = self.values.iter().filter_map(|(entry, &value)| {
             let (len, entry) = prefix(entry)?;
             (len <= wanted && shares_bits(entry, data, len)).then_some((len, value))
@@ -287,6 +288,7 @@ mod tests {
             let value = trie.lookup(&mut memory, &network(32, address), 0).unwrap();
             assert_eq!(memory.bytes(value).unwrap(), [expected], "{address:?}");
         }
+        assert_eq!(trie.lookup(&mut memory, &network(33, [10, 1, 0x1f, 9]), 0), None);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! what a program takes is counted by the kernel itself (`kernel.bpf_stats_enabled`).
 
 mod delivery;
+mod empty;
 mod footprint;
 mod history;
 mod latency;

@@ -3,15 +3,12 @@
 use std::{fs, time::Duration};
 
 use anyhow::{Context as _, Result};
-use aya::{
-    EbpfLoader,
-    programs::{ProgramInfo, RawTracePoint},
-};
-use bpf_lab::{asm, elf};
+use aya::programs::ProgramInfo;
 use vm_tests::harness::{Length, Load, Server, storm};
 
 use crate::{
     Bench,
+    empty::Empty,
     report::Report,
     subject::{Subject, peers, spent},
 };
@@ -20,7 +17,6 @@ const PART: &str = "Program time per state change, an empty program subtracted";
 const SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";
 /// State changes of a connect that the programs look at: into SYN_SENT and out of it.
 const OF_A_CONNECT: f64 = 2.0;
-const EMPTY: &str = "program";
 
 /// The kernel's own counting, until it is dropped.
 struct Statistics(String);
@@ -113,21 +109,14 @@ fn of_a_connect(cost: &Cost, early: f64, times: u64) -> f64 {
 
 fn cost(bench: &Bench, server: &Server, load: Load, subject: Subject, times: u64) -> Result<Cost> {
     let running = subject.start(server)?;
-    let empty = elf::write("raw_tp/inet_sock_set_state", &[asm::mov(0, 0), asm::exit()], &[], &[]);
-    let mut empty = EbpfLoader::new().btf(None).load(&empty)?;
-    let program: &mut RawTracePoint = empty.program_mut(EMPTY).context("the empty program")?.try_into()?;
-    program.load()?;
-    let link = program.attach("inet_sock_set_state")?;
-    let id = program.info()?.id();
+    let empty = Empty::attach()?;
     let is_peer = matches!(subject, Subject::Peer { .. });
     let on_hook =
         |info: &ProgramInfo| running.programs.contains(&info.id()) && (is_peer || is_state_program(info));
-    let before = (spent(on_hook), spent(|info| info.id() == id));
+    let before = (spent(on_hook), spent(|info| info.id() == empty.id));
     storm(&bench.netns, "storm", load, Length::Times(times))?;
     let (runs, time) = since(before.0, spent(on_hook));
-    let (empty_runs, empty_time) = since(before.1, spent(|info| info.id() == id));
-    let program: &mut RawTracePoint = empty.program_mut(EMPTY).context("the empty program")?.try_into()?;
-    program.detach(link)?;
+    let (empty_runs, empty_time) = since(before.1, spent(|info| info.id() == empty.id));
     Ok(Cost { runs: count(runs), nanoseconds: nanos(time), empty: per(empty_time, empty_runs) })
 }
 

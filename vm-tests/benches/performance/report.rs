@@ -6,6 +6,9 @@ use anyhow::{Context as _, Result};
 use rustix::system::uname;
 use serde::Serialize;
 
+/// The headline of what a run writes.
+const FIGURES: &str = "## Figures";
+
 /// One figure.
 #[derive(Debug, Serialize)]
 struct Row {
@@ -70,13 +73,16 @@ impl Report {
         Ok(())
     }
 
-    /// The same tables for `docs/performance.md`, with the kernel and the date.
+    /// The same tables for `docs/performance.md`, with the kernel and the date. What stands in the file before them
+    /// stays.
     pub(crate) fn write_markdown(&self, path: &Path) -> Result<()> {
-        let mut text = format!("{}\n", self.surroundings()?);
+        let before = fs::read_to_string(path).unwrap_or_default();
+        let kept = before.split_once(FIGURES).map_or("", |(kept, _)| kept);
+        let mut text = format!("{kept}{FIGURES}\n\n{}\n", self.surroundings()?);
         let mut part = "";
         for row in &self.rows {
             if part != row.part {
-                writeln!(text, "\n## {}\n\n| what | measured | goal |\n|---|---|---|", row.part)?;
+                writeln!(text, "\n### {}\n\n| what | measured | goal |\n|---|---|---|", row.part)?;
                 part = row.part;
             }
             let goal = row.goal.as_ref().map_or(String::new(), |(goal, reached)| {

@@ -13,6 +13,8 @@ use aya::programs::{ProgramInfo, loaded_programs};
 use serde_json::json;
 use vm_tests::harness::{Api, Server};
 
+use crate::empty::Empty;
+
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/performance/peers/connects.bt");
 /// How long a peer may take to attach.
 const ATTACH_LIMIT: Duration = Duration::from_secs(20);
@@ -24,6 +26,8 @@ const SETTLED: Duration = Duration::from_millis(300);
 pub(crate) enum Subject {
     /// Default options, with or without stacks.
     Synscope { stacks: bool },
+    /// A program that does nothing, at the hook of state changes.
+    Empty,
     /// A command of another project, and where it comes from.
     Peer { name: &'static str, command: &'static [&'static str] },
 }
@@ -52,6 +56,7 @@ impl Subject {
         match self {
             Self::Synscope { stacks: true } => "Synscope with stacks".into(),
             Self::Synscope { stacks: false } => "Synscope without stacks".into(),
+            Self::Empty => "an empty program at inet_sock_set_state".into(),
             Self::Peer { name, .. } => name.into(),
         }
     }
@@ -65,6 +70,7 @@ impl Subject {
                 reply.expect(201)?;
                 Tracing::Trace { api: server.api().clone(), path: reply.location }
             }
+            Self::Empty => Tracing::Empty { _attached: Empty::attach()? },
             Self::Peer { command, .. } => Tracing::Process(start_peer(command, &before)?),
         };
         let programs = loaded().difference(&before).copied().collect();
@@ -81,6 +87,7 @@ pub(crate) struct Running {
 
 enum Tracing {
     Trace { api: Api, path: String },
+    Empty { _attached: Empty },
     Process(Child),
 }
 
@@ -88,6 +95,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         match &mut self.tracing {
             Tracing::Trace { api, path } => drop(api.delete(path)),
+            Tracing::Empty { .. } => {}
             Tracing::Process(child) => {
                 // It is gone already, or it is killed: either way nothing is left.
                 let _ = child.kill();

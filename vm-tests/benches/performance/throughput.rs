@@ -27,6 +27,10 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
         let what = format!("{load:?}: {}", subject.name());
         report.judge(PART, what, percent(&kept), format!("≥ {goal} %"), kept.median >= goal);
     }
+    for load in [Load::Refused, Load::Healthy] {
+        let kept = kept(bench, &server, load, Subject::Empty, rounds)?;
+        report.tell(PART, format!("{load:?}: {}", Subject::Empty.name()), percent(&kept));
+    }
     for peer in peers() {
         let rounds = if bench.quick { 1 } else { 10 };
         let told = match kept(bench, &server, Load::Refused, peer, rounds) {
