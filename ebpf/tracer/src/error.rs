@@ -23,6 +23,9 @@ pub enum Error {
         "net.core.bpf_jit_enable is 0, and kernels for 64-bit ARM may crash when they interpret the programs"
     )]
     NoJit,
+    /// The programs call functions of the kernel, and only compiled programs can.
+    #[error("net.core.bpf_jit_enable was set to 0 while programs were being loaded")]
+    JitSwitchedOff,
     /// The kernel's description of its types cannot be read.
     #[error("cannot read {path}: {source}")]
     NoBtf {
@@ -63,12 +66,16 @@ pub enum Error {
 /// The verifier explains itself at the end of its log.
 const VERIFIER_LOG_TAIL: usize = 2_000;
 
+/// The kernel's answer to a call of its functions in programs that it will not compile (`add_kfunc_call`, 6.18). Not of
+/// POSIX, and not in libc.
+const ENOTSUPP: i32 = 524;
+
 impl Error {
     /// What the person can do about it.
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::OldKernel { .. } => "run a kernel of version 5.10 or later",
-            Self::NoJit => "sysctl net.core.bpf_jit_enable=1",
+            Self::NoJit | Self::JitSwitchedOff => "sysctl net.core.bpf_jit_enable=1",
             Self::NoBtf { .. } => {
                 "run a kernel built with CONFIG_DEBUG_INFO_BTF=y and with sysfs mounted on /sys (every current \
                  distribution kernel is)"
@@ -101,6 +108,9 @@ impl Error {
         match error {
             ProgramError::LoadError { io_error, .. } if is_denial(&io_error) => {
                 Self::NotPermitted { doing: doing.into(), source: io_error }
+            }
+            ProgramError::LoadError { io_error, .. } if io_error.raw_os_error() == Some(ENOTSUPP) => {
+                Self::JitSwitchedOff
             }
             ProgramError::LoadError { io_error, verifier_log } => {
                 let log = verifier_log.to_string();

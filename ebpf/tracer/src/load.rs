@@ -44,13 +44,37 @@ pub(crate) enum Link {
     Syscall { _link: TracePointLink },
 }
 
+/// What is in the kernel now, attached to nothing.
+pub(crate) type Loaded = (Ebpf, Vec<(&'static Probe, ProgramFd)>);
+
+/// The programs that the trace asks for, in the kernel.
+pub(crate) fn programs(layout: &Layout, options: &Options) -> Result<Loaded, Error> {
+    host::check_jit()?;
+    match programs_for(layout, options, host::has_jit()) {
+        // It was on a moment ago. The second form needs no compiler.
+        Err(Error::JitSwitchedOff) => {
+            host::check_jit()?;
+            programs_for(layout, options, false)
+        }
+        loaded => loaded,
+    }
+}
+
+fn programs_for(layout: &Layout, options: &Options, with_jit: bool) -> Result<Loaded, Error> {
+    let mut ebpf = object(layout, options, with_jit)?;
+    let programs = probes(layout, options)
+        .map(|probe| Ok((probe, load(&mut ebpf, probe)?)))
+        .collect::<Result<_, Error>>()?;
+    Ok((ebpf, programs))
+}
+
 /// The object with everything that the trace asks for compiled in as read-only globals. No program is in the
 /// kernel yet.
-pub(crate) fn object(layout: &Layout, options: &Options) -> Result<Ebpf, Error> {
+fn object(layout: &Layout, options: &Options, with_jit: bool) -> Result<Ebpf, Error> {
     let filters = options.filter.bits();
     let [starts, stacks] = [options.starts, options.stacks].map(u32::from);
     let Layout { retransmit_has_error, drop_has_reason, has_task_pt_regs, has_code, has_icmp, .. } = *layout;
-    let (object, has_preempt_disable) = layout.object(host::has_jit());
+    let (object, has_preempt_disable) = layout.object(with_jit);
     let features = [
         ("RETRANSMIT_HAS_ERROR", retransmit_has_error),
         ("DROP_HAS_REASON", drop_has_reason),
@@ -107,7 +131,7 @@ pub(crate) fn probes<'a>(
 
 /// Has the kernel verify and take a program. Programs refer to maps by descriptor, so this must be done while
 /// the object still owns every map.
-pub(crate) fn load(ebpf: &mut Ebpf, probe: &Probe) -> Result<ProgramFd, Error> {
+fn load(ebpf: &mut Ebpf, probe: &Probe) -> Result<ProgramFd, Error> {
     let program = program(ebpf, probe)?;
     let loaded = match probe.hook {
         Hook::Raw(_) => <&mut RawTracePoint>::try_from(&mut *program).and_then(RawTracePoint::load),

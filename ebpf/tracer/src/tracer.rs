@@ -136,12 +136,8 @@ impl Tracer {
     ///
     /// If any step fails, whatever was loaded or attached before it is gone again.
     pub fn start(kernel: &Kernel, options: &Options) -> Result<(Self, CounterReader), Error> {
-        host::check_jit()?;
         let layout = &kernel.layout;
-        let mut ebpf = load::object(layout, options)?;
-        let programs = load::probes(layout, options)
-            .map(|probe| Ok((probe, load::load(&mut ebpf, probe)?)))
-            .collect::<Result<Vec<_>, Error>>()?;
+        let (mut ebpf, programs) = load::programs(layout, options)?;
         let refused = |error: MapError| Error::classified("preparing its maps".into(), &error);
         options.filter.install(&mut ebpf).map_err(refused)?;
         let counters = CounterReader { map: map(&mut ebpf, "COUNTERS").map_err(refused)? };

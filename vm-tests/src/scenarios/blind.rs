@@ -95,7 +95,8 @@ fn examine(lab: &Lab, mask: &Mask) -> Result<Json> {
     Ok(Json(report))
 }
 
-fn server(lab: &Lab, mask: &Mask) -> Result<Server> {
+/// A server that sees this.
+pub(super) fn server(lab: &Lab, mask: &Mask) -> Result<Server> {
     Server::start_as(mask.command(lab, &[])?)
 }
 

@@ -1,22 +1,35 @@
 //! Programs that the kernel interprets rather than compiles.
 
 use std::fs;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 
-use super::blind::{Mask, refused};
+use super::blind::{Mask, refused, server};
 use super::expect::{failure, only, refuse};
-use crate::harness::{Lab, Netns, Trace, kernel};
+use crate::harness::{Lab, Netns, Server, Trace, kernel};
 use crate::vm::protocol::Fact;
 
 super::scenarios!["jit":
     without_it_everything_is_told_or_refused [GUEST],
+    switched_off_after_we_looked [GUEST],
 ];
 
 const SWITCH: &str = "/proc/sys/net/core/bpf_jit_enable";
 
+/// The switch is the machine's: one scenario at a time.
+static SWITCHED: Mutex<()> = Mutex::new(());
+
 /// Sets the switch back.
-struct Off;
+struct Off(#[expect(dead_code, reason = "held")] MutexGuard<'static, ()>);
+
+impl Off {
+    /// Nothing where there is no interpreter (CONFIG_BPF_JIT_ALWAYS_ON, net/core/sysctl_net_core.c).
+    fn set() -> Option<Self> {
+        let alone = SWITCHED.lock().unwrap_or_else(PoisonError::into_inner);
+        fs::write(SWITCH, "0").ok().map(|()| Self(alone))
+    }
+}
 
 impl Drop for Off {
     fn drop(&mut self) {
@@ -32,15 +45,27 @@ fn without_it_everything_is_told_or_refused(lab: &Lab) -> Result<()> {
         lab.note(Fact::new("feature", "interpreter", "refused"));
         return Ok(());
     }
-    if fs::write(SWITCH, "0").is_err() {
-        // CONFIG_BPF_JIT_ALWAYS_ON: there is no interpreter (net/core/sysctl_net_core.c).
+    let Some(off) = Off::set() else {
         lab.note(Fact::new("feature", "interpreter", "not built"));
         return Ok(());
+    };
+    tells_when_interpreted(&lab.own_server()?, off)?;
+    lab.note(Fact::new("feature", "interpreter", "ok"));
+    Ok(())
+}
+
+fn switched_off_after_we_looked(lab: &Lab) -> Result<()> {
+    if cfg!(target_arch = "aarch64") {
+        return Ok(());
     }
-    let off = Off;
-    let server = lab.own_server()?;
+    let Some(off) = Off::set() else { return Ok(()) };
+    let looks_on = Mask::new(SWITCH, b"1\n")?;
+    tells_when_interpreted(&server(lab, &looks_on)?, off)
+}
+
+fn tells_when_interpreted(server: &Server, off: Off) -> Result<()> {
     let netns = Netns::new()?;
-    let mut trace = Trace::start(&server, &only(&netns))?;
+    let mut trace = Trace::start(server, &only(&netns))?;
     drop(off);
     let programs = kernel::described(&kernel::programs_of(server.pid())?)?;
     let compiled: Vec<_> =
@@ -50,6 +75,5 @@ fn without_it_everything_is_told_or_refused(lab: &Lab) -> Result<()> {
     let end = trace.expect("connect.failed")?;
     failure(&end, "refused", Some(("ECONNREFUSED", 111)))?;
     end.list("/stack/user")?.first().context("no user stack")?;
-    lab.note(Fact::new("feature", "interpreter", "ok"));
     Ok(())
 }
