@@ -2,8 +2,12 @@
 
 use std::{
     collections::HashMap,
+    ffi::OsString,
     fs, io,
-    os::unix::fs::{DirEntryExt as _, MetadataExt as _},
+    os::unix::{
+        ffi::OsStringExt as _,
+        fs::{DirEntryExt as _, MetadataExt as _},
+    },
     path::{Component, Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -85,12 +89,31 @@ pub fn id_of(path: &str) -> io::Result<u64> {
 
 /// Where cgroup v2 is mounted: /sys/fs/cgroup, or beside version 1 somewhere below. `None` when it is not.
 pub fn mount_point() -> Option<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-    mounts.lines().find_map(|line| {
-        let (mount, kind) = line.split_once(" - ")?;
-        let is_v2 = kind.split(' ').next() == Some("cgroup2");
-        is_v2.then(|| mount.split(' ').nth(4).map(PathBuf::from)).flatten()
+    mount_point_in(&fs::read("/proc/self/mountinfo").ok()?)
+}
+
+/// Other mounts may have any name, of bytes that are no text too.
+fn mount_point_in(mounts: &[u8]) -> Option<PathBuf> {
+    mounts.split(|&byte| byte == b'\n').find_map(|line| {
+        let mut fields = line.split(|&byte| byte == b' ');
+        let path = fields.nth(4)?;
+        // Optional fields come before the hyphen, the type of the file system behind it.
+        fields.find(|field| field == b"-")?;
+        (fields.next()? == b"cgroup2").then(|| OsString::from_vec(unescape(path)).into())
     })
+}
+
+/// Blanks, newlines and backslashes are shown as `\040` and the like.
+fn unescape(path: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(path.len());
+    let mut rest = path;
+    while let Some((&first, tail)) = rest.split_first() {
+        let octal = tail.get(..3).filter(|_| first == b'\\').and_then(|digits| str::from_utf8(digits).ok());
+        let byte = octal.and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        plain.push(byte.unwrap_or(first));
+        rest = if byte.is_some() { &tail[3..] } else { tail };
+    }
+    plain
 }
 
 #[cfg(test)]
@@ -132,6 +155,22 @@ mod tests {
         cgroups.walked = None;
         assert_eq!(cgroups.path(inode(&root.path().join("new"))), Some("/new"));
         assert_eq!(cgroups.paths.len(), 2);
+    }
+
+    #[test]
+    fn mounts_with_names_that_are_no_text_do_not_hide_the_cgroups() {
+        let found = |line: &[u8]| {
+            let other = b"21 1 0:19 / /mnt/\xff\xfe rw shared:3 - ext4 /dev/\xff rw\n".as_slice();
+            mount_point_in(&[other, line, b"\n"].concat())
+        };
+        let plain = found(b"30 24 0:26 / /sys/fs/cgroup rw,nosuid shared:4 master:1 - cgroup2 cgroup rw");
+        assert_eq!(plain, Some("/sys/fs/cgroup".into()));
+        let blank = found(br"30 24 0:26 / /a\040b\134c\0 rw - cgroup2 none rw");
+        assert_eq!(blank, Some(r"/a b\c\0".into()));
+        for none in ["30 24 0:26 / /sys/fs/cgroup rw - cgroup none rw", "30 24 0:26 / /x rw cgroup2", "-", ""]
+        {
+            assert_eq!(found(none.as_bytes()), None, "{none}");
+        }
     }
 
     #[test]

@@ -96,6 +96,12 @@ impl Code {
         Self { executable: Some(executable.into()), file, start, end, known: known.collect() }
     }
 
+    /// Whether a process with its executable at these addresses, as /proc shows them, ran this code: each exec() maps it
+    /// elsewhere. True where the kernel does not tell.
+    pub(crate) fn may_be_at(&self, (start, end): (u64, u64)) -> bool {
+        end <= 1 || self.end == 0 || (start, end) == (self.start, self.end)
+    }
+
     /// True when the executable itself is mapped at the address.
     pub(crate) fn is_of_executable(&self, address: u64) -> bool {
         (self.start..self.end).contains(&address)
@@ -211,6 +217,22 @@ mod tests {
         assert!(code.is_of_executable(0x1000) && !code.is_of_executable(0x3000));
         assert_eq!(code.build_id(), Some(BuildId(ID)));
         assert_eq!(code.file, ((8, 1), 42));
+    }
+
+    #[test]
+    fn code_that_is_not_told_may_be_any() {
+        let code = Code::of(&record());
+        for (shown, may_be) in [
+            ((0x1000, 0x3000), true),
+            ((0, 0), true),
+            ((1, 1), true),
+            ((0x1000, 0x3001), false),
+            ((0x2000, 0x3000), false),
+        ] {
+            assert_eq!(code.may_be_at(shown), may_be, "{shown:x?}");
+        }
+        let unknown = Code::of(&record::Code { start_code: 0, end_code: 0, ..record() });
+        assert!(unknown.may_be_at((0x1000, 0x3000)));
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub enum Error {
     #[error("{doing}: {source}")]
     Io {
         /// What was being done.
-        doing: &'static str,
+        doing: String,
         /// Why it failed.
         source: io::Error,
     },
@@ -74,6 +74,9 @@ impl Error {
     /// What the person can do about it.
     pub fn remedy(&self) -> &'static str {
         match self {
+            Self::NoBtf { source, .. } | Self::Io { source, .. } if is_exhaustion(source) => {
+                "let the process open more files: LimitNOFILE= in its systemd unit, or `ulimit -n`"
+            }
             Self::OldKernel { .. } => "run a kernel of version 5.10 or later",
             Self::NoJit | Self::JitSwitchedOff => "sysctl net.core.bpf_jit_enable=1",
             Self::NoBtf { .. } => {
@@ -112,6 +115,9 @@ impl Error {
             ProgramError::LoadError { io_error, .. } if io_error.raw_os_error() == Some(ENOTSUPP) => {
                 Self::JitSwitchedOff
             }
+            ProgramError::LoadError { io_error: source, .. } if is_exhaustion(&source) => {
+                Self::Io { doing: doing.into(), source }
+            }
             ProgramError::LoadError { io_error, verifier_log } => {
                 let log = verifier_log.to_string();
                 let tail = log.len().saturating_sub(VERIFIER_LOG_TAIL);
@@ -132,11 +138,8 @@ impl Error {
                 message = format!("{message}: {text}");
             }
             match source.downcast_ref::<io::Error>() {
-                Some(io) if is_denial(io) => {
-                    let source =
-                        io.raw_os_error().map_or_else(|| io.kind().into(), io::Error::from_raw_os_error);
-                    return Self::NotPermitted { doing, source };
-                }
+                Some(io) if is_denial(io) => return Self::NotPermitted { doing, source: copy(io) },
+                Some(io) if is_exhaustion(io) => return Self::Io { doing, source: copy(io) },
                 _ => next = source.source(),
             }
         }
@@ -147,6 +150,14 @@ impl Error {
 /// EACCES is the verifier's word for a bad program, EPERM means the process may not.
 fn is_denial(error: &io::Error) -> bool {
     error.raw_os_error() == Some(Errno::EPERM as i32)
+}
+
+fn is_exhaustion(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::EMFILE as i32)
+}
+
+fn copy(error: &io::Error) -> io::Error {
+    error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
 }
 
 /// True when lockdown forbids programs to read kernel memory.

@@ -190,5 +190,5 @@ where
 /// How often the kernel did not run a program because the processor was in it already: a network interrupt
 /// came while the program ran for a process. Known from kernel 5.12 on.
 pub(crate) fn recursion_misses(program: &ProgramFd) -> u64 {
-    watch::field(program.as_fd().as_raw_fd(), "recursion_misses:").unwrap_or(0)
+    watch::field(program.as_fd().as_raw_fd(), "recursion_misses:").ok().flatten().unwrap_or(0)
 }

@@ -21,6 +21,7 @@ use stat::Stat;
 
 use crate::{
     clock::Clock,
+    code::Code,
     container::{self, Workload},
     recent::Recent,
 };
@@ -57,6 +58,8 @@ pub struct Process {
     /// What its cgroups tell of container, pod and unit; of version 1 as well, on hosts that use both.
     pub workload: Workload,
     identity: Identity,
+    /// Where its executable's code is mapped.
+    code: (u64, u64),
     start_unix_ns: u64,
     /// Device and inode of its root directory.
     root: Option<(u64, u64)>,
@@ -131,28 +134,33 @@ impl Processes {
         }
     }
 
-    /// The process that had this id at a moment in the past, in nanoseconds since 1970. `None` when it was
-    /// gone before anybody asked.
-    pub fn at(&self, pid: u32, unix_ns: u64) -> Option<Arc<Process>> {
+    /// The process that had this id at a moment in the past, in nanoseconds since 1970, and ran this code, if that is
+    /// known. `None` when it was gone before anybody asked.
+    pub fn at(&self, pid: u32, unix_ns: u64, code: Option<&Code>) -> Option<Arc<Process>> {
         if !self.numbered_alike {
             return None;
         }
-        let known = self.known(pid, unix_ns);
-        let remembered = || known.as_ref().map(|(process, _)| Arc::clone(process));
-        if matches!(known, Some((_, true))) {
-            return remembered();
-        }
-        let Ok(stat) = Stat::read(pid) else { return remembered() };
-        if let Some((process, _)) = &known
+        let process = match self.known(pid, unix_ns) {
+            Some((process, true)) if process.may_have_run(code) => return Some(process),
+            known => self.look(pid, unix_ns, known.map(|(process, _)| process)),
+        };
+        // The id may have been given to another process, or the process have run another program, before and since.
+        process.filter(|process| process.may_have_run(code))
+    }
+
+    /// Reads who has the id now; the one remembered, if that is still the same or the last that is known.
+    fn look(&self, pid: u32, unix_ns: u64, known: Option<Arc<Process>>) -> Option<Arc<Process>> {
+        let Ok(stat) = Stat::read(pid) else { return known };
+        if let Some(process) = &known
             && process.identity.is_still(&stat)
         {
             self.remember(process);
-            return remembered();
+            return known;
         }
         let start_unix_ns = Clock::new().unix_ns(stat.start_ticks.saturating_mul(self.tick_ns));
         if !was_there(start_unix_ns, unix_ns) {
             // The id was given to another process since.
-            return remembered();
+            return known;
         }
         let process = Arc::new(Process::read(pid, stat, start_unix_ns));
         self.remember(&process);
@@ -160,8 +168,9 @@ impl Processes {
     }
 
     /// True when [`Self::at`] has nothing to read.
-    pub fn is_known(&self, pid: u32, unix_ns: u64) -> bool {
-        !self.numbered_alike || matches!(self.known(pid, unix_ns), Some((_, true)))
+    pub fn is_known(&self, pid: u32, unix_ns: u64, code: Option<&Code>) -> bool {
+        let known = || self.known(pid, unix_ns);
+        !self.numbered_alike || known().is_some_and(|(process, sure)| sure && process.may_have_run(code))
     }
 
     /// What is remembered of the id, if it was there at that moment, and whether it need not be checked.
@@ -204,6 +213,7 @@ impl Process {
             executable,
             ancestry: ancestry(&stat),
             comm: stat.comm,
+            code: stat.code,
             cgroup: cgroups.lines().find_map(|line| line.strip_prefix("0::")).map(str::to_owned),
             workload: workload(&cgroups),
             identity,
@@ -211,6 +221,10 @@ impl Process {
             root,
             maps: Mutex::new(maps),
         }
+    }
+
+    fn may_have_run(&self, code: Option<&Code>) -> bool {
+        code.is_none_or(|code| code.may_be_at(self.code))
     }
 
     pub(crate) fn identity(&self) -> Identity {

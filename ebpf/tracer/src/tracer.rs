@@ -144,15 +144,17 @@ impl Tracer {
         let attempts = map(&mut ebpf, "ATTEMPTS").map_err(refused)?;
         let ring: RingBuf<MapData> = map(&mut ebpf, "EVENTS").map_err(refused)?;
         // SAFETY: a RingBuf owns its map's descriptor and gives out the same one until it is dropped.
-        let ring = unsafe { AsyncFd::register(ring) }
-            .map_err(|error| Error::Io { doing: "waiting on the ring buffer", source: error.into() })?;
+        let ring = unsafe { AsyncFd::register(ring) }.map_err(|error| Error::Io {
+            doing: "waiting on the ring buffer".into(),
+            source: error.into(),
+        })?;
         // Starts come last: no attempt is followed whose other hooks are not in place yet.
         let links = load::probes(layout, options)
             .rev()
             .map(|probe| Ok((probe, load::attach(&mut ebpf, probe)?)))
             .collect::<Result<_, Error>>()?;
         let watch = Watch::over(&programs)
-            .map_err(|source| Error::Io { doing: "looking after the attached programs", source })?;
+            .map_err(|source| Error::Io { doing: "looking after the attached programs".into(), source })?;
         let (decoder, look_again) = (Decoder::new(), None);
         let tracer = Self { links, watch, ring, look_again, decoder, programs, attempts, _ebpf: ebpf };
         Ok((tracer, counters))

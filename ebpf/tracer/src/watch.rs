@@ -27,18 +27,18 @@ impl Watch {
     /// not links of BPF, and are not watched.
     pub(crate) fn over(programs: &[(&'static Probe, ProgramFd)]) -> io::Result<Self> {
         let ids = programs.iter().map(|(probe, fd)| {
-            let id = field(fd.as_fd().as_raw_fd(), "prog_id:").ok_or_else(no_number)?;
+            let id = field(fd.as_fd().as_raw_fd(), "prog_id:")?.ok_or_else(no_number)?;
             Ok((id, *probe))
         });
         let probes: BTreeMap<u64, &Probe> = ids.collect::<io::Result<_>>()?;
         let mut watched = Vec::new();
         for entry in fs::read_dir("/proc/self/fd")? {
             let entry = entry?;
-            // Other threads close descriptors meanwhile.
             let is_bpf = fs::read_link(entry.path()).is_ok_and(|it| it.to_string_lossy().contains("bpf"));
-            let Some(fd) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-            let probe = is_bpf.then(|| field(fd, "prog_id:")).flatten().and_then(|id| probes.get(&id));
-            if let (Some(probe), Some(link)) = (probe, field(fd, "link_id:")) {
+            let fd = entry.file_name().to_str().and_then(|name| name.parse().ok());
+            let Some(fd) = fd.filter(|_| is_bpf) else { continue };
+            let probe = field(fd, "prog_id:")?.and_then(|id| probes.get(&id));
+            if let (Some(probe), Some(link)) = (probe, field(fd, "link_id:")?) {
                 watched.push(Watched { fd, link, probe });
             }
         }
@@ -47,7 +47,9 @@ impl Watch {
 
     /// A hook whose program hangs there no more. It is told once.
     pub(crate) fn lost(&mut self) -> Option<&'static Probe> {
-        let lost = self.0.iter().position(|watched| field(watched.fd, "link_id:") != Some(watched.link))?;
+        // A process without descriptors to spare cannot look.
+        let is_lost = |it: &Watched| field(it.fd, "link_id:").is_ok_and(|link| link != Some(it.link));
+        let lost = self.0.iter().position(is_lost)?;
         Some(self.0.swap_remove(lost).probe)
     }
 }
@@ -56,8 +58,12 @@ fn no_number() -> io::Error {
     io::Error::other("the kernel does not tell the number of a program")
 }
 
-/// What the kernel tells of a descriptor of this process.
-pub(crate) fn field(fd: RawFd, name: &str) -> Option<u64> {
-    let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
-    info.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+/// What the kernel tells of a descriptor of this process; `None` as well when it is closed, as other threads do with
+/// theirs at any time.
+pub(crate) fn field(fd: RawFd, name: &str) -> io::Result<Option<u64>> {
+    let info = match fs::read_to_string(format!("/proc/self/fdinfo/{fd}")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        info => info?,
+    };
+    Ok(info.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()))
 }

@@ -41,15 +41,18 @@ pub(crate) struct Describer {
 pub(crate) fn look(processes: &Processes, events: &[Event]) {
     for event in events {
         if let Some(owner) = event.owner {
-            processes.at(owner.pid, event.start_unix_ns);
+            processes.at(owner.pid, event.start_unix_ns, event.code.as_deref());
         }
     }
 }
 
 /// True when [`look`] has nothing to read.
 pub(crate) fn are_known(processes: &Processes, events: &[Event]) -> bool {
-    let mut owners = events.iter().filter_map(|event| Some((event.owner.as_ref()?.pid, event.start_unix_ns)));
-    owners.all(|(pid, unix_ns)| processes.is_known(pid, unix_ns))
+    let is_known = |event: &Event| {
+        let owner = event.owner.as_ref();
+        owner.is_none_or(|owner| processes.is_known(owner.pid, event.start_unix_ns, event.code.as_deref()))
+    };
+    events.iter().all(is_known)
 }
 
 impl Describer {

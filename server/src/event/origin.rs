@@ -106,7 +106,7 @@ impl Origins {
 
     /// The process that called connect(), if anybody looked at it while it was there.
     pub(super) fn process(&self, event: &Event) -> Option<Arc<process::Process>> {
-        self.processes.at(event.owner?.pid, event.start_unix_ns)
+        self.processes.at(event.owner?.pid, event.start_unix_ns, event.code.as_deref())
     }
 
     /// The name of a network namespace; `initial` for the host's own.

@@ -110,7 +110,8 @@ async fn read_all(
 
 /// Takes the figures that only the tracer can tell.
 fn account(trace: &Trace, tracer: &mut Tracer, sweep: bool) {
-    trace.missed.store(tracer.missed(), Ordering::Relaxed);
+    // A process without descriptors to spare cannot look, and is told of none.
+    trace.missed.fetch_max(tracer.missed(), Ordering::Relaxed);
     if sweep {
         trace.evicted.fetch_add(tracer.sweep(), Ordering::Relaxed);
     }

@@ -67,6 +67,7 @@ const TESTS: &[Test] = &[
     #[cfg(target_arch = "x86_64")]
     ("somebody who detaches a program is noticed", detached::who_detaches_a_program_is_noticed),
     ("what a kernel refuses halfway is undone", refused::what_is_refused_halfway_is_undone),
+    ("a trace goes on without descriptors to spare", refused::a_trace_goes_on_without_descriptors),
     ("a host without threads to spare is told of, and survived", threads::no_thread_is_an_answer),
     ("hostile names are only text", hostile::hostile_names_are_only_text),
     ("hostile cgroups are only text", hostile::hostile_cgroups_are_only_text),

@@ -1,12 +1,12 @@
 //! A kernel that takes a trace halfway and then no further: what it had taken is given back, and the answer says where
 //! it stopped. The process has no descriptor to spare, one more each time.
 
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, fs, thread, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::json;
-use vm_tests::harness::{Lab, Server, kernel};
+use vm_tests::harness::{Lab, Length, Load, Netns, Server, Trace, kernel, storm};
 
 use crate::Scale;
 
@@ -20,7 +20,7 @@ pub(crate) fn what_is_refused_halfway_is_undone(lab: &Lab, _: Scale) -> Result<(
     // What the first trace opens for good is open now.
     ensure!(api.delete(&start()?.location)?.status == 204, "not deleted");
     let (before, spare) = (Held::by(&server)?, Spare::of(&server)?);
-    let mut refusals = BTreeSet::new();
+    let mut refusals = Vec::new();
     for descriptors in 0..MOST {
         spare.leave(descriptors)?;
         let reply = start()?;
@@ -30,20 +30,42 @@ pub(crate) fn what_is_refused_halfway_is_undone(lab: &Lab, _: Scale) -> Result<(
             ensure!(Held::by(&server)? == before, "with {descriptors} something is left of a trace that ran");
             return every_step_is_named(&refusals);
         }
-        let detail = reply.problem(503)?.text("/detail")?.to_owned();
-        ensure!(Held::by(&server)? == before, "with {descriptors} something is left: {detail}");
-        refusals.insert(detail);
+        let problem = reply.problem(503)?;
+        ensure!(Held::by(&server)? == before, "with {descriptors} something is left: {}", problem.0);
+        ensure!(problem.text("/remedy")?.contains("LimitNOFILE="), "what would help? {}", problem.0);
+        refusals.push(problem.text("/detail")?.to_owned());
     }
     anyhow::bail!("{MOST} descriptors are not enough: {refusals:?}")
 }
 
 /// Every program is refused as it is loaded. As they are attached, there are descriptors for the first ones that loading
-/// has given back, and the last ones are refused.
-fn every_step_is_named(refusals: &BTreeSet<String>) -> Result<()> {
-    let of = |doing: &str| refusals.iter().filter(|refusal| refusal.contains(doing)).count();
+/// has given back, and the last ones are refused. Looking at the links takes two: one for their list.
+fn every_step_is_named(refusals: &[String]) -> Result<()> {
+    let of = |doing: &str| {
+        let refusals: BTreeSet<_> = refusals.iter().filter(|refusal| refusal.contains(doing)).collect();
+        refusals.len()
+    };
     let (loading, attaching) = (of("loading program `"), of("attaching program `"));
     println!("{} refusals, {loading} while loading, {attaching} while attaching", refusals.len());
     ensure!(loading >= 7 && attaching >= 2, "{refusals:#?}");
+    let unwatched =
+        |refusal: &&String| refusal.contains("looking after") && refusal.contains("Too many open files");
+    ensure!(refusals.iter().filter(unwatched).count() == 2, "{refusals:#?}");
+    Ok(())
+}
+
+/// Whether programs are where they were cannot be told without a descriptor, which does not mean that they are gone.
+pub(crate) fn a_trace_goes_on_without_descriptors(lab: &Lab, _: Scale) -> Result<()> {
+    let (server, netns) = (lab.own_server()?, Netns::new()?);
+    let mut trace = Trace::start(&server, &json!({"filter": {"netns": netns.inode()}}))?;
+    let spare = Spare::of(&server)?;
+    spare.leave(0)?;
+    // It is looked every second.
+    thread::sleep(Duration::from_secs(3));
+    storm(&netns, "exhausted", Load::Refused, Length::Times(1))?;
+    trace.expect("connect.failed")?;
+    spare.leave(MOST)?;
+    trace.stop()?.is("/end_reason", "requested")?;
     Ok(())
 }
 

@@ -11,6 +11,8 @@ pub(super) struct Stat {
     pub(super) parent: u32,
     /// Clock ticks from boot to the start of the process.
     pub(super) start_ticks: u64,
+    /// First address of the executable's code and the first behind; 0 or 1 where they are not told.
+    pub(super) code: (u64, u64),
     /// Address of the bottom of the stack, random since exec(); 0 when the process is exiting, is a kernel
     /// thread, or may not be looked at.
     pub(super) start_stack: u64,
@@ -19,6 +21,8 @@ pub(super) struct Stat {
 // Fields of proc_pid_stat(5), counted from the first after the name.
 const PARENT: usize = 1;
 const START_TICKS: usize = 19;
+const START_CODE: usize = 23;
+const END_CODE: usize = 24;
 const START_STACK: usize = 25;
 
 impl Stat {
@@ -38,6 +42,7 @@ impl Stat {
             comm,
             parent: fields.get(PARENT)?.parse().ok()?,
             start_ticks: fields.get(START_TICKS)?.parse().ok()?,
+            code: (fields.get(START_CODE)?.parse().ok()?, fields.get(END_CODE)?.parse().ok()?),
             start_stack: fields.get(START_STACK)?.parse().ok()?,
         })
     }
@@ -54,7 +59,13 @@ mod tests {
     fn any_name_is_read() {
         for comm in ["sleep", "", "a b", ") S 1 2", "((", "new\nline", "(sd-pam)", "\u{fffd}"] {
             let text = format!("42 ({comm}) {TAIL}");
-            let expected = Stat { comm: comm.into(), parent: 41, start_ticks: 8836, start_stack: 140_727 };
+            let expected = Stat {
+                comm: comm.into(),
+                parent: 41,
+                start_ticks: 8836,
+                code: (94, 95),
+                start_stack: 140_727,
+            };
             assert_eq!(Stat::parse(text.as_bytes()), Some(expected), "{comm}");
         }
         let mut hostile = b"42 (\xff\xfe) ".to_vec();

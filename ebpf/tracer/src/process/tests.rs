@@ -57,7 +57,7 @@ fn forget_check(processes: &Processes, pid: u32) {
 fn a_process_is_known_while_it_runs_and_after() {
     let mut sleeper = Sleeper::start();
     let processes = Processes::numbered(true);
-    let alive = processes.at(sleeper.pid(), now()).unwrap();
+    let alive = processes.at(sleeper.pid(), now(), None).unwrap();
     assert_eq!(alive.comm, "sleep");
     let executable = alive.executable.as_ref().unwrap();
     assert!(executable.is_absolute() && executable.is_file(), "{executable:?}");
@@ -68,25 +68,25 @@ fn a_process_is_known_while_it_runs_and_after() {
 
     sleeper.end();
     forget_check(&processes, sleeper.pid());
-    let gone = processes.at(sleeper.pid(), now()).unwrap();
+    let gone = processes.at(sleeper.pid(), now(), None).unwrap();
     assert!(Arc::ptr_eq(&alive, &gone));
     lock(&gone.maps).read = Instant::now().checked_sub(MAPS_AGAIN_AFTER);
     assert!(!gone.maps(&[0x1234]).is_empty(), "its mappings went with it");
-    assert!(Processes::numbered(true).at(sleeper.pid(), now()).is_none(), "nobody had seen it");
+    assert!(Processes::numbered(true).at(sleeper.pid(), now(), None).is_none(), "nobody had seen it");
 }
 
 #[test]
 fn a_zombie_is_still_what_it_was() {
     let mut sleeper = Sleeper::start();
     let processes = Processes::numbered(true);
-    let alive = processes.at(sleeper.pid(), now()).unwrap();
+    let alive = processes.at(sleeper.pid(), now(), None).unwrap();
     sleeper.0.kill().unwrap();
     let deadline = Instant::now() + Duration::from_secs(10);
     while fs::read_link(format!("/proc/{}/exe", sleeper.pid())).is_ok() {
         assert!(Instant::now() < deadline, "it does not die");
     }
     forget_check(&processes, sleeper.pid());
-    assert!(Arc::ptr_eq(&alive, &processes.at(sleeper.pid(), now()).unwrap()));
+    assert!(Arc::ptr_eq(&alive, &processes.at(sleeper.pid(), now(), None).unwrap()));
     sleeper.end();
 }
 
@@ -97,15 +97,39 @@ fn exec_makes_another_program_of_it() {
     let mut sleeper = Sleeper(shell.spawn().unwrap());
     sleeper.wait_for("sh");
     let processes = Processes::numbered(true);
-    let before = processes.at(sleeper.pid(), now()).unwrap();
+    let before = processes.at(sleeper.pid(), now(), None).unwrap();
     // Closing its input lets the shell go on.
     drop(sleeper.0.stdin.take());
     sleeper.wait_for("sleep");
     forget_check(&processes, sleeper.pid());
-    let after = processes.at(sleeper.pid(), now()).unwrap();
+    let after = processes.at(sleeper.pid(), now(), None).unwrap();
     assert_eq!((before.comm.as_str(), after.comm.as_str()), ("sh", "sleep"));
     assert_ne!(before.executable, after.executable);
     assert_eq!(before.identity.start_ticks, after.identity.start_ticks);
+}
+
+#[test]
+fn who_ran_another_program_is_not_taken_for_the_caller() {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "read go; exec sleep 60"]).stdin(Stdio::piped());
+    let mut sleeper = Sleeper(shell.spawn().unwrap());
+    sleeper.wait_for("sh");
+    let code = |sleeper: &Sleeper| {
+        Code::new(Path::new("/bin/any"), ((0, 0), 0), Stat::read(sleeper.pid()).unwrap().code, &[])
+    };
+    let shell = code(&sleeper);
+    let (processes, pid) = (Processes::numbered(true), sleeper.pid());
+    let comm = |code| processes.at(pid, now(), Some(code)).map(|process| process.comm.clone());
+    assert_eq!(comm(&shell).as_deref(), Some("sh"));
+    drop(sleeper.0.stdin.take());
+    sleeper.wait_for("sleep");
+    let sleep = code(&sleeper);
+    assert!(!processes.is_known(sleeper.pid(), now(), Some(&sleep)), "the shell was looked at just now");
+    assert_eq!(comm(&sleep).as_deref(), Some("sleep"));
+    assert_eq!(comm(&shell), None, "it runs something else by now");
+    sleeper.end();
+    forget_check(&processes, sleeper.pid());
+    assert_eq!((comm(&sleep).as_deref(), comm(&shell)), (Some("sleep"), None));
 }
 
 #[test]
@@ -113,14 +137,14 @@ fn a_process_that_came_later_is_not_taken_for_the_caller() {
     let before = now() - 1_000_000_000;
     let sleeper = Sleeper::start();
     let processes = Processes::numbered(true);
-    assert!(processes.at(sleeper.pid(), before).is_none());
-    assert!(processes.at(sleeper.pid(), now()).is_some());
-    assert!(processes.at(sleeper.pid(), before).is_none(), "now that it is known");
+    assert!(processes.at(sleeper.pid(), before, None).is_none());
+    assert!(processes.at(sleeper.pid(), now(), None).is_some());
+    assert!(processes.at(sleeper.pid(), before, None).is_none(), "now that it is known");
 }
 
 #[test]
 fn other_pid_numbers_are_not_looked_up() {
-    assert!(Processes::numbered(false).at(std::process::id(), now()).is_none());
+    assert!(Processes::numbered(false).at(std::process::id(), now(), None).is_none());
 }
 
 #[test]
@@ -148,7 +172,7 @@ fn ancestry_is_bounded_and_ends_at_process_1() {
 fn libraries_loaded_later_are_found() {
     let sleeper = Sleeper::start();
     let processes = Processes::numbered(true);
-    let process = processes.at(sleeper.pid(), now()).unwrap();
+    let process = processes.at(sleeper.pid(), now(), None).unwrap();
     let code = process.maps(&[]).iter().next().unwrap().start;
     lock(&process.maps).maps = Arc::default();
     assert!(process.maps(&[code]).find(code).is_none(), "read again at once");

@@ -56,13 +56,13 @@ impl Helper {
             output.read_exact(&mut byte).unwrap();
             said.extend(byte);
         }
-        let process = Processes::numbering_alike().at(child.id(), u64::MAX).unwrap();
+        let process = Processes::numbering_alike().at(child.id(), u64::MAX, None).unwrap();
         Self { child, input, _output: output, process }
     }
 
     /// Where the landmark lies in that process.
     fn landmark(&self) -> u64 {
-        let own = Processes::numbering_alike().at(std::process::id(), u64::MAX).unwrap();
+        let own = Processes::numbering_alike().at(std::process::id(), u64::MAX, None).unwrap();
         let address = address_of_landmark();
         let offset = own.maps(&[]).find(address).unwrap().file_offset(address);
         let maps = self.process.maps(&[]);
@@ -136,7 +136,7 @@ fn assert_module_only(frames: &[Frame], module: &str) {
 
 #[test]
 fn this_process_has_functions_with_lines() {
-    let process = Processes::numbering_alike().at(std::process::id(), u64::MAX).unwrap();
+    let process = Processes::numbering_alike().at(std::process::id(), u64::MAX, None).unwrap();
     let mut symbols = Symbols::new();
     let address = address_of_landmark();
     let frames = symbols.user(Some(&process), None, &[address, 0, address, u64::MAX]);
@@ -197,7 +197,7 @@ fn a_stripped_program_shows_module_and_offset() {
     let mut child = Command::new("sleep").arg("60").spawn().unwrap();
     let deadline = Instant::now() + Duration::from_secs(10);
     let (process, mapping) = loop {
-        let process = Processes::numbering_alike().at(child.id(), u64::MAX).unwrap();
+        let process = Processes::numbering_alike().at(child.id(), u64::MAX, None).unwrap();
         let program = process.executable.clone().unwrap();
         let own = process.maps(&[]).iter().find(|mapping| *mapping.name == *program).cloned();
         match own {
@@ -215,7 +215,7 @@ fn a_stripped_program_shows_module_and_offset() {
 
 #[test]
 fn code_without_a_file_says_what_it_is() {
-    let process = Processes::numbering_alike().at(std::process::id(), u64::MAX).unwrap();
+    let process = Processes::numbering_alike().at(std::process::id(), u64::MAX, None).unwrap();
     for (name, module, offset) in
         [("[vdso]", "[vdso]", Some(0x10)), ("", "[anonymous]", None), ("[anon:code]", "[anon:code]", None)]
     {
@@ -245,7 +245,7 @@ fn surrounding() -> u32 {
 
 #[test]
 fn inlined_functions_are_frames_of_their_own() {
-    let process = Processes::numbering_alike().at(std::process::id(), u64::MAX).unwrap();
+    let process = Processes::numbering_alike().at(std::process::id(), u64::MAX, None).unwrap();
     let start = surrounding as fn() -> u32 as usize as u64;
     let mut symbols = Symbols::new();
     let mut stacks = (1..64).map(|offset| symbols.user(Some(&process), None, &[start + offset]));

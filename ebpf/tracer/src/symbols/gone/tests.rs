@@ -23,7 +23,7 @@ fn landmark_address() -> u64 {
 
 /// This process's mapping of an address, and the build id of its file.
 fn mapped(address: u64) -> (Mapping, BuildId) {
-    let own = Processes::numbering_alike().at(std::process::id(), u64::MAX).unwrap();
+    let own = Processes::numbering_alike().at(std::process::id(), u64::MAX, None).unwrap();
     let mapping = own.maps(&[]).find(address).unwrap().clone();
     let id = Headers::read(&file::at(&mapping.name).unwrap().file).build_id.unwrap_or(NOBODYS);
     (mapping, id)
