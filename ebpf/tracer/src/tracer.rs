@@ -162,24 +162,24 @@ impl Tracer {
 
     /// Waits until there are events, and appends up to `limit` of them. May be cancelled without loss.
     ///
-    /// The first record of each [`WAKE_EVERY_NS`] wakes the reader. Those that follow are found by looking again when
-    /// that time is over: from then on the next one wakes it.
+    /// The first record of each [`WAKE_EVERY_NS`] wakes the reader. Those that follow are found by looking again, and
+    /// while there are some, the reader looks no more often than that: from an empty look on, the next one wakes it.
     pub async fn read(&mut self, events: &mut Vec<Event>, limit: usize) -> io::Result<()> {
         loop {
-            tokio::select! {
-                ready = self.ring.readable() => {
-                    // Readiness is edge-triggered: what comes from here on makes the ring ready anew.
-                    ready?.clear_ready();
-                    self.look_again = Some(Instant::now() + LOOK_AGAIN_AFTER);
-                }
-                () = at(self.look_again) => self.look_again = None,
+            let was_woken = self.look_again.is_none();
+            match self.look_again {
+                Some(moment) => tokio::time::sleep_until(moment).await,
+                // Readiness is edge-triggered: what comes from here on makes the ring ready anew.
+                None => self.ring.readable().await?.clear_ready(),
             }
             self.decoder.clock.refresh();
             let before = events.len();
-            if !self.drain(events, limit) {
-                self.look_again = Some(Instant::now());
-            }
-            if events.len() > before {
+            let is_empty = self.drain(events, limit);
+            let found = events.len() > before;
+            let wait = if is_empty { LOOK_AGAIN_AFTER } else { Duration::ZERO };
+            // A record that woke the reader may still wait for one before it.
+            self.look_again = (found || was_woken || !is_empty).then(|| Instant::now() + wait);
+            if found {
                 return Ok(());
             }
         }
@@ -234,14 +234,6 @@ impl Tracer {
     /// Records that could not be decoded: always 0, unless object and library are of different versions.
     pub fn undecodable(&self) -> u64 {
         self.decoder.undecodable
-    }
-}
-
-/// Ends at this moment, or never.
-async fn at(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => tokio::time::sleep_until(moment).await,
-        None => std::future::pending().await,
     }
 }
 
