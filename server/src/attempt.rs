@@ -130,8 +130,8 @@ pub(crate) struct Attempt {
     pub(crate) last_seq: u64,
     pub(crate) ended: Option<UnixNano>,
     pub(crate) retransmits: Vec<UnixNano>,
-    /// Of its newest event.
-    pub(crate) head: Head,
+    /// Of its newest event; shared, because attempts are handed on with every event.
+    pub(crate) head: Arc<Head>,
     /// Its newest event.
     pub(crate) newest: Arc<str>,
 }
@@ -146,7 +146,7 @@ impl Attempt {
             last_seq: seq,
             ended: None,
             retransmits: Vec::new(),
-            head,
+            head: Arc::new(head),
             newest: event,
         };
         attempt.advance();
@@ -168,7 +168,7 @@ impl Attempt {
 
     /// Takes its next event in.
     pub(crate) fn take(&mut self, seq: u64, head: Head, event: Arc<str>) {
-        (self.last_seq, self.head, self.newest) = (seq, head, event);
+        (self.last_seq, self.head, self.newest) = (seq, Arc::new(head), event);
         self.advance();
     }
 

@@ -14,6 +14,7 @@ use std::{
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de};
+use serde_json::value::{RawValue, to_raw_value};
 use synscope_tracer::{Icmp, symbols::Frame};
 
 pub(crate) use describe::{Describer, are_known, look, milliseconds};
@@ -173,9 +174,22 @@ impl From<SocketAddr> for Endpoint {
 /// Who asked, and where that runs.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) struct Who {
+    #[serde(skip)]
     pub(crate) process: Process,
+    // The process as JSON: a third of an event, and the same in all of one caller.
+    #[serde(rename = "process")]
+    #[schemars(with = "Process")]
+    json: Box<RawValue>,
     #[serde(flatten)]
     surroundings: Surroundings,
+}
+
+impl Who {
+    fn new(process: Process, surroundings: Surroundings) -> Self {
+        // Strings and numbers always serialise.
+        let json = to_raw_value(&process).unwrap_or_default();
+        Self { process, json, surroundings }
+    }
 }
 
 #[derive(Clone, Debug, Serialize, JsonSchema)]

@@ -127,7 +127,7 @@ async fn tell(app: &App, trace: Arc<Trace>, outbox: &Outbox, after: u64) -> Resu
     let mut follower = Follower::new(trace, after, app.shutdown.clone());
     while let Some(news) = follower.next().await {
         let text = match news {
-            News::Events(_, events) => format!(r#"{{"type":"events","events":[{}]}}"#, events.join(",")),
+            News::Events(_, events) => message_of(&events),
             News::Notice(notice) => notice.to_json(),
         };
         let pushed = tokio::select! {
@@ -145,6 +145,23 @@ async fn tell(app: &App, trace: Arc<Trace>, outbox: &Outbox, after: u64) -> Resu
     Ok((close_code::NORMAL, "the trace ended"))
 }
 
+/// Put together in one piece: joining would copy all of it once more.
+fn message_of(events: &[Arc<str>]) -> String {
+    const HEAD: &str = r#"{"type":"events","events":["#;
+    const TAIL: &str = "]}";
+    let bytes: usize = events.iter().map(|event| event.len() + 1).sum();
+    let mut text = String::with_capacity(HEAD.len() + bytes + TAIL.len());
+    text.push_str(HEAD);
+    for (index, event) in events.iter().enumerate() {
+        if index > 0 {
+            text.push(',');
+        }
+        text.push_str(event);
+    }
+    text.push_str(TAIL);
+    text
+}
+
 /// Listens for the client's close, for too large a message, and for silence. All else it says is ignored.
 async fn hear(client: &mut SplitStream<WebSocket>) -> Result<Farewell, Gone> {
     loop {
@@ -154,5 +171,21 @@ async fn hear(client: &mut SplitStream<WebSocket>) -> Result<Farewell, Gone> {
             // Its close is answered by reading on.
             Ok(Some(Ok(_))) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::message_of;
+
+    #[test]
+    fn a_message_has_its_events_as_they_are() {
+        let message =
+            |events: &[&str]| message_of(&events.iter().map(|&event| event.into()).collect::<Vec<_>>());
+        assert_eq!(message(&["{}"]), r#"{"type":"events","events":[{}]}"#);
+        assert_eq!(
+            message(&[r#"{"seq":1}"#, r#"{"seq":2}"#]),
+            r#"{"type":"events","events":[{"seq":1},{"seq":2}]}"#
+        );
     }
 }

@@ -39,20 +39,24 @@ pub(crate) struct Describer {
 /// Looks at the callers of events that were just read, before anything else is done with them: a process that
 /// failed to connect may not be there for long.
 pub(crate) fn look(processes: &Processes, events: &[Event]) {
-    for event in events {
-        if let Some(owner) = event.owner {
-            processes.at(owner.pid, event.start_unix_ns, event.code.as_deref());
-        }
+    for (owner, event) in callers(events) {
+        processes.at(owner.pid, event.start_unix_ns, event.code.as_deref());
     }
 }
 
 /// True when [`look`] has nothing to read.
 pub(crate) fn are_known(processes: &Processes, events: &[Event]) -> bool {
-    let is_known = |event: &Event| {
-        let owner = event.owner.as_ref();
-        owner.is_none_or(|owner| processes.is_known(owner.pid, event.start_unix_ns, event.code.as_deref()))
+    let is_known = |(owner, event): (Owner, &Event)| {
+        processes.is_known(owner.pid, event.start_unix_ns, event.code.as_deref())
     };
-    events.iter().all(is_known)
+    callers(events).all(is_known)
+}
+
+/// Who called: of events in a row that one process caused with the same code, the first.
+fn callers(events: &[Event]) -> impl Iterator<Item = (Owner, &Event)> {
+    let caller = |event: &Event| event.owner.map(|owner| owner.pid);
+    let rows = events.chunk_by(move |one, next| caller(one) == caller(next) && one.code == next.code);
+    rows.filter_map(|row| Some((row[0].owner?, &row[0])))
 }
 
 impl Describer {
@@ -161,17 +165,9 @@ impl Describer {
     fn put_together(&mut self, event: &Event, process: Option<&process::Process>) -> Who {
         let caller = event.owner.map(|owner| self.caller(&owner, process, event.code.as_deref()));
         let netns = (event.netns != 0).then_some(event.netns);
-        Who {
-            surroundings: caller
-                .as_ref()
-                .map(|caller| surroundings(&caller.cgroup, process))
-                .unwrap_or_default(),
-            process: Process {
-                netns,
-                netns_name: netns.and_then(|netns| self.origins.netns_name(netns)),
-                caller,
-            },
-        }
+        let surroundings = caller.as_ref().map(|caller| surroundings(&caller.cgroup, process));
+        let netns_name = netns.and_then(|netns| self.origins.netns_name(netns));
+        Who::new(Process { netns, netns_name, caller }, surroundings.unwrap_or_default())
     }
 
     fn caller(&mut self, owner: &Owner, process: Option<&process::Process>, code: Option<&Code>) -> Caller {

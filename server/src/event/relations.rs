@@ -5,8 +5,8 @@ use std::{net::SocketAddr, num::NonZeroUsize};
 
 use lru::LruCache;
 use schemars::JsonSchema;
-use serde::Serialize;
-use synscope_tracer::{Event, EventKind};
+use serde::{Serialize, Serializer};
+use synscope_tracer::{Event, EventKind, Owner};
 
 use super::{Endpoint, UnixNano};
 
@@ -34,10 +34,17 @@ pub(crate) struct Related {
 struct PortUse {
     attempt: u64,
     pid: u32,
-    comm: String,
+    // Made text when it is told: most uses never are.
+    #[serde(serialize_with = "comm")]
+    #[schemars(with = "String")]
+    comm: Owner,
     peer: Endpoint,
     ended_unix_nano: UnixNano,
     outcome: &'static str,
+}
+
+fn comm<S: Serializer>(owner: &Owner, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&owner.comm())
 }
 
 /// The same connection as its other end on this host saw it.
@@ -145,7 +152,7 @@ impl Relations {
             let last = PortUse {
                 attempt,
                 pid: owner.pid,
-                comm: owner.comm(),
+                comm: *owner,
                 peer: event.peer.into(),
                 ended_unix_nano: UnixNano(event.time_unix_ns),
                 outcome,

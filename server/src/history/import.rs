@@ -1,7 +1,7 @@
 //! Traces from files: the events of an export, line by line. They are kept as they stand, so that exporting them
 //! again gives the same bytes.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use serde_json::Value;
 
@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::{History, Line, Message, schema::MAX_SEQ};
 use crate::{
-    attempt::{Attempt, Head},
+    attempt::Head,
     trace::{Attempts, Trace},
 };
 
@@ -47,7 +47,8 @@ pub(crate) struct Import {
     lines: u64,
     events: Vec<Line>,
     bytes: usize,
-    touched: BTreeMap<u64, Attempt>,
+    /// Where attempts began that events were read of.
+    touched: Vec<u64>,
     last_seq: u64,
     is_whole: bool,
 }
@@ -65,7 +66,7 @@ impl Import {
             lines: 0,
             events: Vec::new(),
             bytes: 0,
-            touched: BTreeMap::new(),
+            touched: Vec::new(),
             last_seq: 0,
             is_whole: false,
         })
@@ -115,7 +116,7 @@ impl Import {
         self.bytes += json.len();
         self.events.push(Line { seq, time: head.time_unix_nano.0, json: Arc::clone(&json) });
         let first_seq = self.attempts.fold(seq, head, json);
-        self.touched.extend(first_seq.and_then(|first| self.attempts.get(first)));
+        self.touched.extend(first_seq);
         Ok(())
     }
 
@@ -125,7 +126,7 @@ impl Import {
         while record.is_busy() {
             tokio::time::sleep(WAIT).await;
         }
-        let attempts = std::mem::take(&mut self.touched).into_values().collect();
+        let attempts = self.attempts.these(std::mem::take(&mut self.touched));
         record.keep(std::mem::take(&mut self.events), attempts);
         self.attempts.trim();
         self.bytes = 0;

@@ -390,8 +390,13 @@ pub(super) fn keep(transaction: &Transaction<'_>, batch: &Batch) -> rusqlite::Re
     for line in &batch.events {
         event.execute((row_id(batch.key, line.seq), line.time.cast_signed(), &*line.json))?;
     }
+    // To replace a row that has indexes, SQLite notes the pages that it changes, whether there was a row or not.
     let mut row = transaction.prepare_cached(
-        "INSERT OR REPLACE INTO attempts VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+        "INSERT INTO attempts VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+            ON CONFLICT (id) DO UPDATE SET
+            last_seq = excluded.last_seq, state = excluded.state, cause = excluded.cause, peer = excluded.peer,
+            peer_port = excluded.peer_port, local_port = excluded.local_port, pid = excluded.pid, comm = excluded.comm,
+            start_ns = excluded.start_ns, retransmit_ns = excluded.retransmit_ns",
     )?;
     for Attempt { state, first_seq, last_seq, retransmits, head, .. } in &batch.attempts {
         let (network, process, connect) = (&head.network, &head.process, &head.tcp.connect);

@@ -164,7 +164,7 @@ mod tests {
     fn an_attempt_that_succeeded_late_is_no_error_and_tells_its_retransmits() {
         let mut attempt = sample("connect.retransmit", 7);
         let last = sample("connect.established", 7);
-        attempt.take(8, last.head, last.newest);
+        attempt.take(8, (*last.head).clone(), last.newest);
         let span = span("t1", &attempt);
         assert_eq!(span.status, None);
         assert_eq!(span.events.len(), 1);

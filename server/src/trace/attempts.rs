@@ -1,7 +1,7 @@
 //! The attempts of a trace that are held in memory, the newest first.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{HashMap, VecDeque},
     sync::Arc,
 };
 
@@ -15,8 +15,8 @@ const MAX_BYTES: usize = 64 << 20;
 /// Attempts by the order in which they appeared.
 #[derive(Default)]
 pub(crate) struct Attempts {
-    /// By the sequence number of the attempt's first event, so that the order is that of appearance.
-    by_first_seq: BTreeMap<u64, Attempt>,
+    /// In the order of their first events.
+    held: VecDeque<Attempt>,
     /// From an attempt that is still pending to its first sequence number.
     pending: HashMap<u64, u64>,
     bytes: usize,
@@ -29,7 +29,7 @@ impl Attempts {
         let id = head.attempt?;
         let first_seq = *self.pending.entry(id).or_insert(seq);
         self.bytes += event.len();
-        let known = self.by_first_seq.get_mut(&first_seq);
+        let known = self.place(first_seq).map(|place| &mut self.held[place]);
         let is_pending = if let Some(attempt) = known {
             self.bytes -= attempt.newest.len();
             attempt.take(seq, head, event);
@@ -37,7 +37,7 @@ impl Attempts {
         } else {
             let attempt = Attempt::begin(id, seq, head, event);
             let is_pending = attempt.is_pending();
-            self.by_first_seq.insert(first_seq, attempt);
+            self.held.push_back(attempt);
             is_pending
         };
         if !is_pending {
@@ -46,20 +46,36 @@ impl Attempts {
         Some(first_seq)
     }
 
-    /// The attempt that began with this event, and where that was.
-    pub(crate) fn get(&self, first_seq: u64) -> Option<(u64, Attempt)> {
-        self.by_first_seq.get(&first_seq).map(|attempt| (first_seq, attempt.clone()))
+    /// Where the attempt is that began with this event. Most are asked for as soon as they are there.
+    fn place(&self, first_seq: u64) -> Option<usize> {
+        let newest = self.held.back()?.first_seq;
+        if newest <= first_seq {
+            return (newest == first_seq).then(|| self.held.len() - 1);
+        }
+        self.held.binary_search_by_key(&first_seq, |attempt| attempt.first_seq).ok()
+    }
+
+    /// The attempt that began with this event.
+    pub(crate) fn get(&self, first_seq: u64) -> Option<&Attempt> {
+        self.place(first_seq).map(|place| &self.held[place])
+    }
+
+    /// The attempts that began with these events, each once.
+    pub(crate) fn these(&self, mut first_seqs: Vec<u64>) -> Vec<Attempt> {
+        first_seqs.sort_unstable();
+        first_seqs.dedup();
+        first_seqs.into_iter().filter_map(|first_seq| self.get(first_seq).cloned()).collect()
     }
 
     /// Lets go of what is too much.
     pub(crate) fn trim(&mut self) {
-        while self.by_first_seq.len() > MAX_ATTEMPTS || self.bytes > MAX_BYTES {
+        while self.held.len() > MAX_ATTEMPTS || self.bytes > MAX_BYTES {
             self.drop_oldest();
         }
     }
 
     fn drop_oldest(&mut self) {
-        if let Some((_, oldest)) = self.by_first_seq.pop_first() {
+        if let Some(oldest) = self.held.pop_front() {
             self.bytes -= oldest.newest.len();
             self.pending.remove(&oldest.id);
         }
@@ -67,12 +83,59 @@ impl Attempts {
 
     /// Newest first, those that began before the event `before`.
     pub(crate) fn page(&self, before: Option<u64>, limit: usize) -> Vec<Attempt> {
-        let older = self.by_first_seq.range(..before.unwrap_or(u64::MAX)).rev();
-        older.take(limit).map(|(_, attempt)| attempt.clone()).collect()
+        let before = before.unwrap_or(u64::MAX);
+        let older = self.held.partition_point(|attempt| attempt.first_seq < before);
+        self.held.range(..older).rev().take(limit).cloned().collect()
     }
 
     /// Those that were told of since this event.
     pub(crate) fn told_since(&self, seq: u64) -> Vec<Attempt> {
-        self.by_first_seq.values().filter(|attempt| attempt.last_seq >= seq).cloned().collect()
+        self.held.iter().filter(|attempt| attempt.last_seq >= seq).cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attempt::sample;
+
+    /// Takes an event of an attempt in.
+    fn fold(attempts: &mut Attempts, seq: u64, event: &str, id: u64) -> Option<u64> {
+        let Attempt { head, newest, .. } = sample(event, id);
+        attempts.fold(seq, Arc::unwrap_or_clone(head), newest)
+    }
+
+    fn first_seqs(attempts: &[Attempt]) -> Vec<u64> {
+        attempts.iter().map(|attempt| attempt.first_seq).collect()
+    }
+
+    #[test]
+    fn attempts_are_found_by_where_they_began() {
+        let mut attempts = Attempts::default();
+        assert_eq!(fold(&mut attempts, 3, "connect.retransmit", 7), Some(3));
+        assert_eq!(fold(&mut attempts, 5, "connect.failed", 8), Some(5));
+        assert_eq!(fold(&mut attempts, 6, "connect.failed", 7), Some(3));
+        // It has ended, so this is another one of that number.
+        assert_eq!(fold(&mut attempts, 9, "connect.failed", 7), Some(9));
+        let last_seq = |first_seq| attempts.get(first_seq).map(|attempt| attempt.last_seq);
+        assert_eq!([3, 5, 9].map(last_seq), [Some(6), Some(5), Some(9)]);
+        assert_eq!([2, 4, 10].map(last_seq), [None; 3]);
+        assert_eq!(first_seqs(&attempts.these(vec![9, 3, 4, 9])), [3, 9]);
+        assert_eq!(first_seqs(&attempts.page(None, 2)), [9, 5]);
+        assert_eq!(first_seqs(&attempts.page(Some(9), 9)), [5, 3]);
+        assert_eq!(first_seqs(&attempts.told_since(6)), [3, 9]);
+    }
+
+    #[test]
+    fn the_oldest_leave_and_begin_anew() {
+        let mut attempts = Attempts::default();
+        for seq in 1..=MAX_ATTEMPTS as u64 + 1 {
+            fold(&mut attempts, seq, "connect.retransmit", seq);
+        }
+        attempts.trim();
+        assert!(attempts.get(1).is_none() && attempts.get(2).is_some());
+        assert_eq!(fold(&mut attempts, 90_000, "connect.failed", 1), Some(90_000));
+        let bytes: usize = attempts.held.iter().map(|attempt| attempt.newest.len()).sum();
+        assert_eq!(attempts.bytes, bytes);
     }
 }

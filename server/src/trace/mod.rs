@@ -5,12 +5,12 @@ mod counters;
 mod follow;
 mod log;
 mod manager;
+mod queue;
 mod reading;
 mod recorder;
 mod totals;
 mod worker;
 
-use std::collections::BTreeMap;
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicU64, Ordering},
@@ -240,7 +240,7 @@ impl Trace {
 
     /// Numbers events, keeps them in memory, and hands them to history. Returns the number that comes next.
     fn tell(&self, bodies: &[EventBody]) -> u64 {
-        let (mut lines, mut touched) = (Vec::new(), BTreeMap::new());
+        let (mut lines, mut touched) = (Vec::new(), Vec::new());
         let kept;
         let next_seq = {
             let mut state = lock(&self.state);
@@ -249,19 +249,19 @@ impl Trace {
                 self.tally.count(body);
                 let (seq, json) = log.append(body);
                 let first_seq = attempts.fold(seq, Head::from(body), Arc::clone(&json));
-                if let (Some(outlet), Some(first_seq)) = (&self.outlet, first_seq) {
-                    self.send(outlet, attempts.get(first_seq));
+                let attempt = first_seq.and_then(|first| attempts.get(first));
+                if let (Some(outlet), Some(attempt)) = (&self.outlet, attempt) {
+                    self.send(outlet, attempt);
                 }
                 if self.record.is_some() {
                     lines.push(Line { seq, time: body.time_unix_nano.0, json });
-                    let attempt = first_seq.and_then(|first| attempts.get(first));
-                    if let (Some(recorder), Some((_, attempt))) = (&mut *recorder, &attempt) {
+                    if let (Some(recorder), Some(attempt)) = (&mut *recorder, attempt) {
                         recorder.look(attempt);
                     }
-                    touched.extend(attempt);
+                    touched.extend(first_seq);
                 }
             }
-            let touched = touched.into_values().collect();
+            let touched = attempts.these(touched);
             kept = match recorder {
                 Some(recorder) => recorder.choose(log, attempts, lines, touched),
                 None => (lines, touched),
@@ -276,12 +276,14 @@ impl Trace {
 
     /// An attempt that has just ended leaves the host, unless all was well with it.
     #[expect(clippy::cast_precision_loss, reason = "ten minutes are exact")]
-    fn send(&self, outlet: &Outlet, attempt: Option<(u64, Attempt)>) {
-        let Some((_, attempt)) = attempt.filter(|(_, attempt)| !attempt.is_pending()) else { return };
+    fn send(&self, outlet: &Outlet, attempt: &Attempt) {
+        if attempt.is_pending() {
+            return;
+        }
         let connect = &attempt.head.tcp.connect;
         let is_slow = connect.duration_ms >= self.request.slow_ms as f64;
         if attempt.is_failed() || connect.syn_retransmits > 0 || connect.stale_peer || is_slow {
-            outlet.offer(&self.id, attempt);
+            outlet.offer(&self.id, attempt.clone());
         }
     }
 

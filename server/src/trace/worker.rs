@@ -9,13 +9,12 @@ use std::{
 };
 
 use synscope_tracer::{Event, Kernel, Tracer, process::Processes};
-use tokio::{
-    runtime::Handle,
-    sync::mpsc::{self, error::TrySendError},
-    time::timeout,
-};
+use tokio::{runtime::Handle, time::timeout};
 
-use super::{EndReason, Progress, Trace, lock};
+use super::{
+    EndReason, Progress, Trace, lock,
+    queue::{self, Queue, Queued},
+};
 use crate::{
     event::{Describer, UnixNano, are_known, look},
     memory,
@@ -23,9 +22,6 @@ use crate::{
 
 /// Events taken from the ring buffer at once.
 const BATCH: usize = 512;
-/// Events between the ring buffer's reader and the thread that describes them: some 70 MB with stacks at the
-/// most. When the queue is full, the event at hand is dropped and counted as `lost.queue`.
-const QUEUE: usize = 65_536;
 /// Programs that were running when their link was closed end within microseconds; this is how long the last
 /// of their records is waited for.
 const LAST_RECORDS: Duration = Duration::from_millis(100);
@@ -39,7 +35,7 @@ const SWEEP_EVERY: u64 = 600;
 
 /// Starts the trace's two halves.
 pub(super) fn start(trace: &Arc<Trace>, tracer: Tracer, kernel: Kernel) -> io::Result<()> {
-    let (queue, queued) = mpsc::channel(QUEUE);
+    let (queue, queued) = queue::new();
     let ending = Ending(Arc::clone(trace));
     let runtime = Handle::current();
     let processes = Arc::new(Processes::new());
@@ -53,12 +49,7 @@ pub(super) fn start(trace: &Arc<Trace>, tracer: Tracer, kernel: Kernel) -> io::R
 }
 
 /// Reads the ring buffer until the trace is to stop, then detaches, drains and unloads.
-async fn read_all(
-    trace: Arc<Trace>,
-    mut tracer: Tracer,
-    processes: Arc<Processes>,
-    queue: mpsc::Sender<Event>,
-) {
+async fn read_all(trace: Arc<Trace>, mut tracer: Tracer, processes: Arc<Processes>, queue: Queue) {
     let ttl = trace.request.ttl_s.map_or(Duration::MAX, Duration::from_secs);
     let ttl = tokio::time::sleep(ttl);
     tokio::pin!(ttl);
@@ -118,7 +109,7 @@ fn account(trace: &Trace, tracer: &mut Tracer, sweep: bool) {
 }
 
 /// Takes what the programs had produced when they were detached.
-async fn drain(trace: &Trace, tracer: &mut Tracer, queue: &mpsc::Sender<Event>) {
+async fn drain(trace: &Trace, tracer: &mut Tracer, queue: &Queue) {
     let deadline = tokio::time::Instant::now() + LAST_RECORDS;
     let mut produced = None;
     loop {
@@ -126,9 +117,7 @@ async fn drain(trace: &Trace, tracer: &mut Tracer, queue: &mpsc::Sender<Event>) 
         loop {
             let drained = tracer.drain(&mut events, BATCH);
             // The describing thread may need a moment; nobody else waits for this one.
-            for event in events.drain(..) {
-                let _ = queue.send(event).await;
-            }
+            queue.send(std::mem::take(&mut events)).await;
             if drained {
                 break;
             }
@@ -143,17 +132,12 @@ async fn drain(trace: &Trace, tracer: &mut Tracer, queue: &mpsc::Sender<Event>) 
     }
 }
 
-fn hand_over(trace: &Trace, queue: &mpsc::Sender<Event>, events: Vec<Event>) {
-    let mut lost = 0;
-    for event in events {
-        if let Err(error) = queue.try_send(event) {
-            lost += 1;
-            if let TrySendError::Closed(_) = error {
-                tracing::error!(trace = trace.id, "the thread that describes events is gone, the trace ends");
-                trace.ask_to_stop(EndReason::Error);
-            }
-        }
+fn hand_over(trace: &Trace, queue: &Queue, events: Vec<Event>) {
+    if queue.is_closed() {
+        tracing::error!(trace = trace.id, "the thread that describes events is gone, the trace ends");
+        trace.ask_to_stop(EndReason::Error);
     }
+    let lost = queue.offer(events);
     let before = trace.lost_queue.fetch_add(lost, Ordering::Relaxed);
     if before == 0 && lost > 0 {
         tracing::error!(trace = trace.id, "events come faster than they can be described; counting losses");
@@ -161,33 +145,29 @@ fn hand_over(trace: &Trace, queue: &mpsc::Sender<Event>, events: Vec<Event>) {
 }
 
 /// Describes, numbers and keeps events until the reader is gone; then the trace has ended.
-fn describe_all(
-    trace: &Trace,
-    mut describer: Describer,
-    runtime: &Handle,
-    mut queued: mpsc::Receiver<Event>,
-) {
+fn describe_all(trace: &Trace, mut describer: Describer, runtime: &Handle, mut queued: Queued) {
     let mut left = trace.request.max_events.unwrap_or(u64::MAX);
+    // Kept from batch to batch: it is large.
+    let mut bodies = Vec::new();
     loop {
-        let mut events = Vec::new();
         // The timer belongs to the runtime, so it is made within.
-        let next = runtime.block_on(async { timeout(REST, queued.recv_many(&mut events, BATCH)).await });
-        match next {
-            Ok(0) => break,
-            Ok(_) => {}
+        let events = match runtime.block_on(async { timeout(REST, queued.next()).await }) {
+            Ok(Some(events)) => events,
+            Ok(None) => break,
             Err(_) => {
                 describer.rest();
                 continue;
             }
-        }
+        };
         let wanted = usize::try_from(left).unwrap_or(usize::MAX);
         let beyond = events.len().saturating_sub(wanted) as u64;
-        let bodies: Vec<_> = events.into_iter().take(wanted).map(|event| describer.describe(event)).collect();
+        bodies.extend(events.into_iter().take(wanted).map(|event| describer.describe(event)));
         trace.unasked.store(describer.skipped(), Ordering::Relaxed);
         left -= bodies.len() as u64;
         // What was produced beyond the limit is not told, and still accounted for.
         trace.lost_queue.fetch_add(beyond, Ordering::Relaxed);
         let next_seq = trace.tell(&bodies);
+        bodies.clear();
         trace.progress.send_replace(Progress { next_seq, ended: None });
         if left == 0 {
             trace.ask_to_stop(EndReason::MaxEvents);
