@@ -9,7 +9,7 @@ use std::{
 
 use axum::Router;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream},
     runtime::Runtime,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -39,22 +39,9 @@ pub fn filter(text: &str) {
     let _ = only_kernel_terms(filter);
 }
 
-/// Bytes that a client sends: requests, as many as they make up. Returns what is answered.
-pub fn connection(bytes: &[u8]) -> Vec<u8> {
-    SERVER.runtime.block_on(async {
-        let (client, server) = tokio::io::duplex(ANSWER);
-        let address = ([127, 0, 0, 1], 7117).into();
-        let connection = Connection { peer: Peer::Tcp(address), local: Some(address), scheme: "http" };
-        tokio::spawn(converse(server, connection, SERVER.router.clone(), CancellationToken::new()));
-        let (mut reading, mut writing) = tokio::io::split(client);
-        // It may be closed before all of it was read.
-        let _ = writing.write_all(bytes).await;
-        let _ = writing.shutdown().await;
-        let mut answer = Vec::new();
-        let read = tokio::time::timeout(PATIENCE, reading.read_to_end(&mut answer));
-        assert!(read.await.is_ok(), "the server waits for what will not come");
-        answer
-    })
+/// Bytes that a client sends: requests, as many as they make up.
+pub fn connection(bytes: &[u8]) {
+    SERVER.runtime.block_on(to_the_end(SERVER.connect(), bytes));
 }
 
 /// What a client sends over an open WebSocket.
@@ -65,8 +52,27 @@ pub fn websocket(bytes: &[u8]) {
          Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
          Sec-WebSocket-Key: c3luc2NvcGUtZnV6emluZw==\r\n\r\n"
     );
-    let answer = connection(&[upgrade.as_bytes(), bytes].concat());
-    assert!(answer.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&answer));
+    SERVER.runtime.block_on(async {
+        let mut client = SERVER.connect();
+        client.write_all(upgrade.as_bytes()).await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(client.read_u8().await.unwrap());
+        }
+        assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&head));
+        to_the_end(client, bytes).await;
+    });
+}
+
+/// Says this and nothing more, and reads until the server closes.
+async fn to_the_end(client: DuplexStream, bytes: &[u8]) {
+    let (mut reading, mut writing) = tokio::io::split(client);
+    // It may be closed before all of it was read.
+    let _ = writing.write_all(bytes).await;
+    let _ = writing.shutdown().await;
+    let mut answer = Vec::new();
+    let read = tokio::time::timeout(PATIENCE, reading.read_to_end(&mut answer));
+    assert!(read.await.is_ok(), "the server waits for what will not come");
 }
 
 /// A server without a socket and without tracing, that knows one trace from a file.
@@ -74,6 +80,17 @@ struct Server {
     runtime: Runtime,
     router: Router,
     trace: String,
+}
+
+impl Server {
+    /// A connection to it.
+    fn connect(&self) -> DuplexStream {
+        let (client, server) = tokio::io::duplex(ANSWER);
+        let address = ([127, 0, 0, 1], 7117).into();
+        let connection = Connection { peer: Peer::Tcp(address), local: Some(address), scheme: "http" };
+        self.runtime.spawn(converse(server, connection, self.router.clone(), CancellationToken::new()));
+        client
+    }
 }
 
 static SERVER: LazyLock<Server> = LazyLock::new(|| {
