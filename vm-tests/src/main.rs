@@ -153,7 +153,7 @@ fn list(run: &Run) -> Result<bool> {
         let place = match scenario.place {
             Place::Anywhere => "",
             Place::Host => " (on the host only)",
-            Place::Guest => " (in virtual machines only)",
+            Place::Guest | Place::Alone => " (in virtual machines only)",
         };
         println!("scenario {}{place}", scenario.name);
     }

@@ -15,7 +15,7 @@ use rustix::system::{RebootCommand, reboot};
 
 use crate::harness::{Lab, actor, kernel, netns};
 use crate::runner::{self, Outcome, Progress};
-use crate::scenarios::{self, Place};
+use crate::scenarios::{self, Place, Scenario};
 use crate::vm::protocol::{Fact, INJECT, ONLY, PROBE, PROTOCOL, RESULTS, Record, patience};
 use results::Results;
 
@@ -68,7 +68,9 @@ fn run() -> Result<()> {
     let names = scenarios.iter().map(|scenario| scenario.name.to_owned()).collect();
     results.tell(&Record::Plan { scenarios: names });
     let lab = Arc::new(Lab::new("/bin/synscope".into()));
-    runner::run_all(&lab, &scenarios, runner::WORKERS, |scenario, progress| {
+    let (alone, together): (Vec<_>, Vec<_>) =
+        scenarios.into_iter().partition(|scenario| scenario.place == Place::Alone);
+    let report = |scenario: &Scenario, progress| {
         results.tell(&match progress {
             Progress::Started => Record::Start { scenario: scenario.name.to_owned() },
             Progress::Finished(outcome, took) => {
@@ -79,7 +81,9 @@ fn run() -> Result<()> {
                 Record::result(scenario.name, outcome, milliseconds)
             }
         });
-    });
+    };
+    runner::run_all(&lab, &together, runner::WORKERS, report);
+    runner::run_all(&lab, &alone, 1, report);
     for fact in facts(&lab) {
         results.tell(&Record::Fact(fact));
     }

@@ -16,9 +16,11 @@ super::scenarios!["blind":
     kernel_with_broken_btf_is_refused_by_name,
     kernel_without_a_needed_tracepoint_is_refused_by_name,
     kernel_without_an_optional_tracepoint_says_what_that_costs,
+    kernel_that_hides_its_addresses_costs_the_names_of_its_functions,
 ];
 
 const BTF: &str = "/sys/kernel/btf/vmlinux";
+const KALLSYMS: &str = "/proc/kallsyms";
 
 /// What the binary sees in place of one of the kernel's files.
 pub(super) struct Mask {
@@ -69,6 +71,24 @@ impl Mask {
         let binary = lab.binary().to_string_lossy();
         actor::part(&[&["seeing", &file, self.at, &binary], arguments].concat())
     }
+}
+
+/// As with kernel.kptr_restrict=2.
+fn kernel_that_hides_its_addresses_costs_the_names_of_its_functions(lab: &Lab) -> Result<()> {
+    let symbols = fs::read_to_string(KALLSYMS)?;
+    let hidden = symbols.lines().filter_map(|line| Some(format!("{:016} {}\n", 0, line.split_once(' ')?.1)));
+    let mask = Mask::new(KALLSYMS, hidden.collect::<String>().as_bytes())?;
+    examine(lab, &mask)?.is("/works", true)?;
+    let (server, netns) = (server(lab, &mask)?, Netns::new()?);
+    let mut trace = Trace::start(&server, &only(&netns))?;
+    refuse(&netns, "blind", "127.0.0.1:81")?;
+    let end = trace.expect("connect.failed")?;
+    failure(&end, "refused", Some(("ECONNREFUSED", 111)))?;
+    ensure!(!end.list("/stack/kernel")?.is_empty(), "no kernel stack: {}", end.0);
+    for frame in end.list("/stack/kernel")? {
+        ensure!(frame.at("/address").is_string() && frame.at("/function").is_null(), "{}", frame.0);
+    }
+    Ok(())
 }
 
 /// Requires doctor, terminal and server to refuse, each with these words.

@@ -34,6 +34,7 @@ mod storms;
 mod streams;
 mod terminal;
 mod unusual;
+mod upheaval;
 mod verified;
 
 use std::time::Duration;
@@ -53,6 +54,8 @@ const HEAVY: Place = Place::Host;
 const TOOLS: Place = Place::Host;
 /// It changes what all of the kernel uses, or the host has a test of its own for it.
 const GUEST: Place = Place::Guest;
+/// Whatever runs beside it would go wrong.
+const ALONE: Place = Place::Alone;
 
 /// Where a scenario runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +66,8 @@ pub enum Place {
     Host,
     /// In virtual machines only.
     Guest,
+    /// In virtual machines only, when all others are over.
+    Alone,
 }
 
 /// One scenario.
@@ -134,6 +139,7 @@ pub fn all() -> Vec<Scenario> {
         blind::LIST,
         jit::LIST,
         verified::LIST,
+        upheaval::LIST,
     ]
     .concat()
 }

@@ -17,8 +17,9 @@ pub struct Arch {
     pub qemu_package: &'static str,
     /// QEMU's machine.
     pub machine: &'static [&'static str],
-    /// QEMU's processor under emulation: one, since several wait for each other in loops that are emulated, too, and
-    /// newer kernels rewrite code that another processor is running, which QEMU does not always get right.
+    /// QEMU's processors under emulation. Guests begin on one of them, since several wait for each other in loops that
+    /// are emulated, too, and newer kernels rewrite code that another processor is running, which QEMU does not always
+    /// get right. The other one is there to be switched on and off.
     pub emulated: &'static [&'static str],
     /// The serial port of the kernel's console, as the kernel's command line names it.
     pub console: &'static str,
@@ -36,7 +37,7 @@ pub const AMD64: Arch = Arch {
     machine: &[],
     // With "enhanced rep movsb" the kernel clears and copies memory by instructions that are emulated byte by byte; with
     // a fifth level of page tables every miss of the emulated TLB takes a step more.
-    emulated: &["-accel", "tcg", "-smp", "1", "-cpu", "max,erms=off,la57=off"],
+    emulated: &["-accel", "tcg", "-smp", "2", "-cpu", "max,erms=off,la57=off"],
     console: "ttyS0",
     results: (&["-serial", "chardev:results"], "/dev/ttyS1"),
 };
@@ -50,7 +51,7 @@ pub const ARM64: Arch = Arch {
     qemu_package: "qemu-system-arm",
     machine: &["-machine", "virt"],
     // Computing pointer signatures as the hardware does takes more time than everything else.
-    emulated: &["-accel", "tcg", "-smp", "1", "-cpu", "max,pauth-impdef=on"],
+    emulated: &["-accel", "tcg", "-smp", "2", "-cpu", "max,pauth-impdef=on"],
     console: "ttyAMA0",
     // The board has one serial port; a PCI one makes the second.
     results: (&["-device", "pci-serial,chardev=results"], "/dev/ttyS0"),

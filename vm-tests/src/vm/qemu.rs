@@ -57,21 +57,21 @@ impl Qemu {
     /// Starts it.
     pub fn start(boot: &Boot<'_>, accelerator: Accelerator) -> Result<Self> {
         let arch = boot.arch;
-        let processor: &[&str] = match accelerator {
-            Accelerator::Kvm => &["-accel", "kvm", "-smp", "2", "-cpu", "host"],
-            Accelerator::Tcg => arch.emulated,
+        let (processors, running): (&[&str], _) = match accelerator {
+            Accelerator::Kvm => (&["-accel", "kvm", "-smp", "2", "-cpu", "host"], 2),
+            Accelerator::Tcg => (arch.emulated, 1),
         };
         let (results_port, results) = arch.results;
         // Pages that the kernel clears for safety's sake are cleared by emulated instructions.
         let line = format!(
-            "console={} loglevel=5 panic=-1 init_on_alloc=0 {RESULTS}{results} {}",
+            "console={} loglevel=5 panic=-1 init_on_alloc=0 maxcpus={running} {RESULTS}{results} {}",
             arch.console, boot.words
         );
         // A comma separates QEMU's options, and two stand for one.
         let console = boot.console.display().to_string().replace(',', ",,");
         let child = Command::new(arch.qemu)
             .args(arch.machine)
-            .args(processor)
+            .args(processors)
             .args(["-m", MEMORY, "-nodefaults", "-no-reboot", "-display", "none"])
             .arg("-kernel")
             .arg(boot.kernel)

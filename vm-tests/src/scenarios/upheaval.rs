@@ -1,0 +1,193 @@
+//! What befalls a host as a whole: its clock is set, it sleeps, a processor goes.
+
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, ensure};
+use rustix::time::{ClockId, Timespec, clock_settime};
+
+use super::expect::{failure, only_without_stacks, refuse};
+use crate::harness::{Connect, Json, Lab, Length, Load, Netns, Trace, storm};
+use crate::vm::protocol::Fact;
+
+super::scenarios!["upheaval":
+    clock_that_is_set_changes_times_and_nothing_else [ALONE],
+    sleep_is_time_that_passes [ALONE],
+    processor_that_goes_takes_no_event_along [ALONE],
+];
+
+const HOUR: Duration = Duration::from_hours(1);
+/// Less than a step, and more than anything takes on a slow machine.
+const TOLERANCE: Duration = Duration::from_mins(1);
+
+/// Wall time as it goes on when nobody sets it.
+struct Clock {
+    wall: SystemTime,
+    since: Instant,
+}
+
+impl Clock {
+    fn new() -> Self {
+        Self { wall: SystemTime::now(), since: Instant::now() }
+    }
+
+    /// Sets the clock to so long before or after what it should be.
+    fn set(&self, ahead: impl FnOnce(SystemTime) -> SystemTime) -> Result<()> {
+        let time = ahead(self.wall + self.since.elapsed()).duration_since(UNIX_EPOCH)?;
+        Ok(clock_settime(ClockId::Realtime, Timespec::try_from(time)?)?)
+    }
+}
+
+impl Drop for Clock {
+    fn drop(&mut self) {
+        // Where it could be set, it can be set back.
+        let _ = self.set(|time| time);
+    }
+}
+
+fn clock_that_is_set_changes_times_and_nothing_else(lab: &Lab) -> Result<()> {
+    let (server, netns) = (lab.own_server()?, Netns::new()?);
+    let mut trace = Trace::start(&server, &only_without_stacks(&netns))?;
+    let clock = Clock::new();
+    for ahead in [|time| time, |time| time + HOUR, |time| time - HOUR] {
+        clock.set(ahead)?;
+        refuse(&netns, "set", "127.0.0.1:81")?;
+        is_now(&trace.until("connect.failed")?.1)?;
+    }
+    // Set while an attempt is under way.
+    let (patience, silent) = (Duration::from_secs(2), "203.0.113.7:22");
+    let attempt = || netns.run("slow", || Connect::to_address(silent)?.giving_up_after(patience).run());
+    thread::scope(|scope| {
+        let slow = scope.spawn(attempt);
+        thread::sleep(patience / 2);
+        clock.set(|time| time + HOUR)?;
+        slow.join().ok().context("the attempt panicked")?
+    })?;
+    let (_, end) = trace.until("connect.failed")?;
+    failure(&end, "closed_by_app", None)?;
+    end.within("/tcp/connect/duration_ms", 1990.0..=TOLERANCE.as_secs_f64() * 1e3)?;
+    is_now(&end)?;
+    let told = trace.told().len();
+    trace.stop()?.is("/counters/delivered", told)?.is("/counters/lost/history", 0)?;
+    ensure!(trace.events()? == trace.told(), "other events than were told");
+    ensure!(!server.log().contains("ERROR"), "the server complained: {}", server.log());
+    Ok(())
+}
+
+fn is_now(event: &Json) -> Result<()> {
+    is_within(TOLERANCE, event)
+}
+
+/// Requires an event to be of this moment or so, by the clock as it stands.
+fn is_within(tolerance: Duration, event: &Json) -> Result<()> {
+    let time = UNIX_EPOCH + Duration::from_nanos(event.text("/time_unix_nano")?.parse()?);
+    let now = SystemTime::now();
+    let apart = now.duration_since(time).or_else(|_| time.duration_since(now))?;
+    ensure!(apart < tolerance, "{apart:?} from now: {}", event.0);
+    Ok(())
+}
+
+/// Longer than what is left of an attempt that is under way.
+const ASLEEP: Duration = Duration::from_secs(10);
+
+/// Suspends the host until its clock wakes it.
+fn suspend() -> Result<()> {
+    fs::write(ALARM, format!("+{}", ASLEEP.as_secs())).context("setting the alarm clock")?;
+    fs::write("/sys/power/state", "mem").context("suspending")
+}
+
+const ALARM: &str = "/sys/class/rtc/rtc0/wakealarm";
+
+fn sleep_is_time_that_passes(lab: &Lab) -> Result<()> {
+    if !fs::exists(ALARM)? {
+        lab.note(Fact::new("feature", "suspend", "no alarm clock"));
+        return Ok(());
+    }
+    let (server, netns) = (lab.own_server()?, Netns::new()?);
+    let mut trace = Trace::start(&server, &only_without_stacks(&netns))?;
+    let (patience, silent) = (Duration::from_secs(2), "203.0.113.7:22");
+    let attempt = || netns.run("slow", || Connect::to_address(silent)?.giving_up_after(patience).run());
+    let begun = SystemTime::now();
+    thread::scope(|scope| {
+        let slow = scope.spawn(attempt);
+        thread::sleep(patience / 2);
+        suspend()?;
+        slow.join().ok().context("the attempt panicked")?
+    })?;
+    let (_, end) = trace.expect_end("connect.failed")?;
+    ensure!(begun.elapsed()? >= ASLEEP, "it did not sleep: {:?}", begun.elapsed());
+    failure(&end, "closed_by_app", None)?;
+    end.within("/tcp/connect/duration_ms", ASLEEP.as_secs_f64() * 1e3..=TOLERANCE.as_secs_f64() * 1e3)?;
+    is_within(ASLEEP / 2, &end)?;
+    refuse(&netns, "awake", "127.0.0.1:81")?;
+    is_within(ASLEEP / 2, &trace.expect("connect.failed")?)?;
+    lab.note(Fact::new("feature", "suspend", "ok"));
+    Ok(())
+}
+
+/// The second processor, which is left as it was found.
+struct Second {
+    was_on: bool,
+}
+
+impl Second {
+    const SWITCH: &str = "/sys/devices/system/cpu/cpu1/online";
+
+    fn switched_on() -> Result<Self> {
+        let state = fs::read_to_string(Self::SWITCH).context("there is no second processor")?;
+        Self::switch(true)?;
+        Ok(Self { was_on: state.trim() == "1" })
+    }
+
+    fn switch(on: bool) -> Result<()> {
+        fs::write(Self::SWITCH, if on { "1" } else { "0" }).with_context(|| format!("switching it on: {on}"))
+    }
+}
+
+impl Drop for Second {
+    fn drop(&mut self) {
+        let _ = Self::switch(self.was_on);
+    }
+}
+
+const FAILURES: u64 = 800;
+
+fn processor_that_goes_takes_no_event_along(lab: &Lab) -> Result<()> {
+    let (server, netns, _second) = (lab.own_server()?, Netns::new()?, Second::switched_on()?);
+    let start = || Trace::start(&server, &only_without_stacks(&netns));
+    let with_both = start()?;
+    fail_on_all(&netns)?;
+    while_failing(&netns, || Second::switch(false))?;
+    let with_one = start()?;
+    fail_on_all(&netns)?;
+    while_failing(&netns, || Second::switch(true))?;
+    fail_on_all(&netns)?;
+    for (trace, times) in [(with_both, 5), (with_one, 3)] {
+        let failures = times * 2 * FAILURES;
+        let counters = trace.stop()?;
+        counters.is("/counters/attempts/started", failures)?.is("/counters/attempts/failed", failures)?;
+        let count = |counter: &str| counters.count(&format!("/counters/{counter}"));
+        let (produced, told) = (count("produced")?, count("delivered")?);
+        ensure!(produced == told + count("lost/ringbuf")? + count("lost/queue")?, "{}", counters.0);
+        ensure!(told > 0, "nothing was told: {}", counters.0);
+    }
+    Ok(())
+}
+
+fn while_failing(netns: &Netns, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    thread::scope(|scope| {
+        let failing = scope.spawn(|| fail_on_all(netns));
+        work()?;
+        failing.join().ok().context("a storm panicked")?
+    })
+}
+
+/// Fails from two threads: on two processors, if there are.
+fn fail_on_all(netns: &Netns) -> Result<()> {
+    thread::scope(|scope| {
+        let storm = || storm(netns, "storm", Load::Refused, Length::Times(FAILURES));
+        let storms = [scope.spawn(storm), scope.spawn(storm)];
+        storms.into_iter().try_for_each(|storm| storm.join().ok().context("a storm panicked")?.map(drop))
+    })
+}
