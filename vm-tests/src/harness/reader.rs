@@ -30,9 +30,13 @@ impl Reader {
         let api = server.api().clone();
         let reply = api.post("/api/v1/traces", request)?;
         reply.expect(201)?;
-        let path = reply.location;
-        let stream = Stream::open(&api, &format!("{path}/stream"))?;
-        Ok(Self { api, path, stream })
+        Self::follow(&api, &reply.location, 0)
+    }
+
+    /// Follows a trace that runs, from an event on.
+    pub fn follow(api: &Api, path: &str, after: u64) -> Result<Self> {
+        let stream = Stream::open(api, &format!("{path}/stream?after={after}"))?;
+        Ok(Self { api: api.clone(), path: path.to_owned(), stream })
     }
 
     /// A trace of one namespace, without stacks.

@@ -36,7 +36,7 @@ pub(crate) fn accounted_for(lab: &Lab, scale: Scale) -> Result<()> {
     });
     let paths = paths.collect::<Result<Vec<_>>>()?;
     let before = active_opens(&netns)?;
-    let rounds = scale.of(48_000, 1_000_000) / (2 * SLICE * KINDS.len() as u64);
+    let rounds = scale.of(48_000, 1_000_000).div_ceil(2 * SLICE * KINDS.len() as u64);
     storm_with_readers(&netns, api, &paths, rounds)?;
     let opened = active_opens(&netns)? - before;
 

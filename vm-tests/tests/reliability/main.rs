@@ -76,6 +76,7 @@ const TESTS: &[Test] = &[
     ("history keeps to its size in a storm", disk::history_keeps_to_its_size),
     ("starting and stopping for long loses nothing", cycles::nothing_grows),
     ("readers that stall cost the others nothing", readers::stalled_readers_are_their_own_problem),
+    ("readers that stall slow nobody down", readers::stalled_readers_slow_nobody_down),
     ("readers that come back miss nothing that they are not told of", readers::every_hole_is_told),
     ("ten thousand idle connections cost nobody else", idle::idle_connections_are_refused_or_closed),
     ("hours of failures make nothing grow, and nobody misses one", soak::nothing_grows_or_is_missed),

@@ -7,7 +7,9 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::json;
-use vm_tests::harness::{Api, Frame, Json, Lab, Length, Load, Netns, Server, Stream, storm};
+use vm_tests::harness::{
+    Api, Frame, Json, Lab, Length, Load, Netns, Reader, Server, Stream, storm, storm::paced,
+};
 
 use crate::Scale;
 
@@ -70,6 +72,54 @@ fn next(stream: &mut Stream) -> Result<Json> {
         Some(Frame::Message(message)) => Ok(message),
         other => bail!("expected a message, got {other:?}"),
     }
+}
+
+/// Each is sent to every reader.
+const PER_SECOND: u32 = 100;
+const TIME: Duration = Duration::from_secs(20);
+/// Events that fill what the kernel keeps for a connection that is not read.
+const FILLING: u64 = 20_000;
+
+/// Delays are compared with those of the same readers before, as the machine has much to do with them alone.
+pub(crate) fn stalled_readers_slow_nobody_down(lab: &Lab, scale: Scale) -> Result<()> {
+    let (server, netns) = (lab.own_server()?, Netns::new()?);
+    let path = trace(&server, &netns)?;
+    let (readers, stalled) = (scale.of(20, 180), scale.of(5, 20));
+    let (told, alone) = p99(&server, &netns, (&path, 0), readers)?;
+    let open = |_| Reader::follow(server.api(), &path, told);
+    let stalled = (0..stalled).map(open).collect::<Result<Vec<_>>>()?;
+    storm(&netns, "fill", Load::Refused, Length::Times(FILLING))?;
+    let (_, beside) = p99(&server, &netns, (&path, told + FILLING), readers)?;
+    println!("p99 for {readers}: {alone:.1} ms, and {beside:.1} ms beside {} that stall", stalled.len());
+    ensure!(beside <= 2.0 * alone, "stalled readers slowed others down: {alone} ms → {beside} ms");
+    Ok(())
+}
+
+/// How many events there are after some time of steady failures, and how late the readers were told of them, but for one
+/// in a hundred, in milliseconds.
+fn p99(server: &Server, netns: &Netns, (path, told): (&str, u64), readers: u64) -> Result<(u64, f64)> {
+    while server.api().get(path)?.expect(200)?.count("/counters/delivered")? < told {
+        thread::sleep(Duration::from_millis(50));
+    }
+    let open = |_| Reader::follow(server.api(), path, told);
+    let mut readers = (0..readers).map(open).collect::<Result<Vec<_>>>()?;
+    let (count, mut delays) = thread::scope(|scope| {
+        // The last burst may end a little early.
+        let expected = u64::from(PER_SECOND) * TIME.as_secs() * 99 / 100;
+        let read = |reader| scope.spawn(move || Reader::read(reader, expected));
+        let reading: Vec<_> = readers.iter_mut().map(read).collect();
+        let count = paced(netns, PER_SECOND, TIME)?;
+        let mut delays = Vec::new();
+        for reader in reading {
+            let seen = reader.join().ok().context("a reader panicked")??;
+            ensure!(seen.failures >= expected, "only {} of {expected} came", seen.failures);
+            delays.extend(seen.delays);
+        }
+        anyhow::Ok((count, delays))
+    })?;
+    delays.sort_by(f64::total_cmp);
+    let p99 = delays.get(delays.len() * 99 / 100).context("no event")?;
+    Ok((told + count, *p99))
 }
 
 pub(crate) fn every_hole_is_told(lab: &Lab, scale: Scale) -> Result<()> {
