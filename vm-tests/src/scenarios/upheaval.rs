@@ -166,8 +166,12 @@ fn processor_that_goes_takes_no_event_along(lab: &Lab) -> Result<()> {
     for (trace, times) in [(with_both, 5), (with_one, 3)] {
         let failures = times * 2 * FAILURES;
         let counters = trace.stop()?;
-        counters.is("/counters/attempts/started", failures)?.is("/counters/attempts/failed", failures)?;
         let count = |counter: &str| counters.count(&format!("/counters/{counter}"));
+        // From 7.1 on a kernel misses some, and says how often.
+        let missed = count("attempts/missed")?;
+        for seen in [count("attempts/started")?, count("attempts/failed")?] {
+            ensure!(seen <= failures && seen + missed >= failures, "{seen} of {failures}: {}", counters.0);
+        }
         let (produced, told) = (count("produced")?, count("delivered")?);
         ensure!(produced == told + count("lost/ringbuf")? + count("lost/queue")?, "{}", counters.0);
         ensure!(told > 0, "nothing was told: {}", counters.0);
