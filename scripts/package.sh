@@ -34,8 +34,9 @@ for shell in bash:bash-completion/completions/synscope zsh:zsh/vendor-completion
   "$binary" completions "${shell%%:*}" > "$file"
 done
 
-cargo deb --locked --package synscope --no-build --no-strip --quiet --output "$out/synscope_${version}_$architecture.deb"
-ls -sh "$out/synscope_${version}_$architecture.deb"
+package=$out/synscope_${version}_$architecture.deb
+cargo deb --locked --package synscope --no-build --no-strip --quiet --output "$package"
+ls -sh "$package"
 [ "${1-}" != --deb ] || exit 0
 # The archive runs wherever the kernel does: on other distributions, in an empty container.
 install -m 0755 "$static" "$stage/bin/synscope"

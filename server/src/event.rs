@@ -320,3 +320,26 @@ impl From<Frame> for FrameJson {
         }
     }
 }
+
+/// An event as the tracer gives it, for tests: of curl, without evidence of anything.
+#[cfg(test)]
+pub(crate) fn sample(kind: synscope_tracer::EventKind) -> synscope_tracer::Event {
+    let mut comm = [0; 16];
+    comm[..4].copy_from_slice(b"curl");
+    synscope_tracer::Event {
+        kind,
+        attempt: Some(1),
+        time_unix_ns: 0,
+        start_unix_ns: 0,
+        duration: std::time::Duration::from_micros(300),
+        local: ([10, 0, 0, 1], 40_000).into(),
+        peer: ([10, 0, 0, 5], 81).into(),
+        owner: Some(synscope_tracer::Owner { pid: 7, tid: 7, uid: 0, comm, cgroup: 1 }),
+        netns: 1,
+        syn_retransmits: 0,
+        syn_unsent: 0,
+        challenges: 0,
+        stacks: None,
+        code: None,
+    }
+}

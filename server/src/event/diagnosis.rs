@@ -208,30 +208,10 @@ fn human(duration: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use synscope_tracer::{Icmp, Owner};
+    use synscope_tracer::Icmp;
 
     use super::*;
-
-    fn event(kind: EventKind) -> Event {
-        let mut comm = [0; 16];
-        comm[..4].copy_from_slice(b"curl");
-        Event {
-            kind,
-            attempt: Some(1),
-            time_unix_ns: 0,
-            start_unix_ns: 0,
-            duration: Duration::from_micros(300),
-            local: "10.0.0.1:40000".parse().unwrap(),
-            peer: "10.0.0.5:81".parse().unwrap(),
-            owner: Some(Owner { pid: 7, tid: 7, uid: 0, comm, cgroup: 1 }),
-            netns: 1,
-            syn_retransmits: 0,
-            syn_unsent: 0,
-            challenges: 0,
-            stacks: None,
-            code: None,
-        }
-    }
+    use crate::event::sample as event;
 
     fn failure(cause: Cause, errno: i32) -> EventKind {
         EventKind::Failed(Failure { cause, errno, soft_error: 0, icmp: None })

@@ -165,31 +165,22 @@ impl Relations {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use synscope_tracer::{Cause, Failure, Owner};
+    use synscope_tracer::{Cause, Failure};
 
     use super::*;
+    use crate::event::sample;
 
     const CLIENT: &str = "10.0.0.1:40000";
     const SERVER: &str = "10.0.0.5:80";
 
     fn event(attempt: u64, kind: EventKind) -> Event {
         Event {
-            kind,
             attempt: Some(attempt),
             time_unix_ns: 5,
-            start_unix_ns: 0,
-            duration: Duration::ZERO,
             local: CLIENT.parse().unwrap(),
             peer: SERVER.parse().unwrap(),
-            owner: Some(Owner { pid: 7, tid: 7, uid: 0, comm: [0; 16], cgroup: 1 }),
-            netns: 1,
             syn_retransmits: 1,
-            syn_unsent: 0,
-            challenges: 0,
-            stacks: None,
-            code: None,
+            ..sample(kind)
         }
     }
 

@@ -80,30 +80,13 @@ impl Drop for Queued {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use synscope_tracer::EventKind;
 
     use super::*;
+    use crate::event::sample;
 
     fn events(count: usize) -> Vec<Event> {
-        let event = Event {
-            kind: EventKind::Started,
-            attempt: Some(1),
-            time_unix_ns: 0,
-            start_unix_ns: 0,
-            duration: Duration::ZERO,
-            local: ([127, 0, 0, 1], 1).into(),
-            peer: ([127, 0, 0, 1], 2).into(),
-            owner: None,
-            netns: 1,
-            syn_retransmits: 0,
-            syn_unsent: 0,
-            challenges: 0,
-            stacks: None,
-            code: None,
-        };
-        vec![event; count]
+        vec![sample(EventKind::Started); count]
     }
 
     #[tokio::test]

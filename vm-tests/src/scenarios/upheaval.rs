@@ -56,14 +56,7 @@ fn clock_that_is_set_changes_times_and_nothing_else(lab: &Lab) -> Result<()> {
         is_now(&trace.until("connect.failed")?.1)?;
     }
     // Set while an attempt is under way.
-    let (patience, silent) = (Duration::from_secs(2), "203.0.113.7:22");
-    let attempt = || netns.run("slow", || Connect::to_address(silent)?.giving_up_after(patience).run());
-    thread::scope(|scope| {
-        let slow = scope.spawn(attempt);
-        thread::sleep(patience / 2);
-        clock.set(|time| time + HOUR)?;
-        slow.join().ok().context("the attempt panicked")?
-    })?;
+    amid_an_attempt(&netns, || clock.set(|time| time + HOUR))?;
     let (_, end) = trace.until("connect.failed")?;
     failure(&end, "closed_by_app", None)?;
     end.within("/tcp/connect/duration_ms", 1990.0..=TOLERANCE.as_secs_f64() * 1e3)?;
@@ -73,6 +66,18 @@ fn clock_that_is_set_changes_times_and_nothing_else(lab: &Lab) -> Result<()> {
     ensure!(trace.events()? == trace.told(), "other events than were told");
     ensure!(!server.log().contains("ERROR"), "the server complained: {}", server.log());
     Ok(())
+}
+
+/// Does this while an attempt is under way that gives up after two seconds.
+fn amid_an_attempt(netns: &Netns, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    let (patience, silent) = (Duration::from_secs(2), "203.0.113.7:22");
+    let attempt = || netns.run("slow", || Connect::to_address(silent)?.giving_up_after(patience).run());
+    thread::scope(|scope| {
+        let slow = scope.spawn(attempt);
+        thread::sleep(patience / 2);
+        work()?;
+        slow.join().ok().context("the attempt panicked")?.map(drop)
+    })
 }
 
 /// Requires an event to be of this moment or so, by the clock as it stands.
@@ -112,15 +117,8 @@ fn sleep_is_time_that_passes(lab: &Lab) -> Result<()> {
     }
     let (server, netns) = (lab.own_server()?, Netns::new()?);
     let mut trace = Trace::start(&server, &only_without_stacks(&netns))?;
-    let (patience, silent) = (Duration::from_secs(2), "203.0.113.7:22");
-    let attempt = || netns.run("slow", || Connect::to_address(silent)?.giving_up_after(patience).run());
     let begun = SystemTime::now();
-    thread::scope(|scope| {
-        let slow = scope.spawn(attempt);
-        thread::sleep(patience / 2);
-        suspend()?;
-        slow.join().ok().context("the attempt panicked")?
-    })?;
+    amid_an_attempt(&netns, suspend)?;
     let (_, end) = trace.expect_end("connect.failed")?;
     ensure!(begun.elapsed()? >= ASLEEP, "it did not sleep: {:?}", begun.elapsed());
     failure(&end, "closed_by_app", None)?;
