@@ -46,7 +46,7 @@ pub enum Kind {
     FuncProto = 13,
 }
 
-/// Parsed BTF. Holds the bytes and an index of where each type starts.
+/// Parsed BTF. Holds the bytes, and indexes of where each type starts and which types are of a kind.
 #[derive(Debug)]
 pub struct Btf {
     data: Vec<u8>,
@@ -54,6 +54,8 @@ pub struct Btf {
     strings: (usize, usize),
     /// Offset in `data` of type number i+1.
     types: Vec<u32>,
+    /// Numbers of the types of each kind, in order: a kernel has ten times as many types as structures.
+    of_kind: [Vec<u32>; KINDS],
 }
 
 /// A type's fixed head: `struct btf_type`.
@@ -75,6 +77,8 @@ struct Member {
     is_bit_field: bool,
 }
 
+/// Kinds that BTF's five bits can tell.
+const KINDS: usize = 32;
 const HEADER_LEN: usize = 24;
 const MAGIC: u16 = 0xeb9f;
 const TYPE_LEN: usize = 12;
@@ -106,14 +110,14 @@ impl Btf {
         let (Some(types), Some(strings)) = (section(8), section(16)) else {
             return Err(outside);
         };
-        let mut btf = Self { types: Vec::new(), strings, data };
-        btf.types = btf.index(types)?;
+        let mut btf = Self { types: Vec::new(), of_kind: Default::default(), strings, data };
+        btf.index(types)?;
         Ok(btf)
     }
 
     /// Walks the type section once and notes where each type starts.
-    fn index(&self, (start, end): (usize, usize)) -> Result<Vec<u32>, Error> {
-        let mut index = Vec::with_capacity((end - start) / 24);
+    fn index(&mut self, (start, end): (usize, usize)) -> Result<(), Error> {
+        self.types.reserve((end - start) / 24);
         let mut at = start;
         while at < end {
             let head = self.head_at(at).ok_or(Error::Malformed("a type is truncated"))?;
@@ -125,10 +129,14 @@ impl Btf {
                 2 | 7..=12 | 16 | 18 => 0,
                 _ => return Err(Error::Malformed("a type is of an unknown kind")),
             };
-            index.push(u32::try_from(at).map_err(|_| Error::Malformed("larger than 4 GiB"))?);
+            let offset = u32::try_from(at).map_err(|_| Error::Malformed("larger than 4 GiB"))?;
+            self.types.push(offset);
+            // There are fewer types than offsets.
+            let id = u32::try_from(self.types.len()).unwrap_or(u32::MAX);
+            self.of_kind[usize::from(head.kind)].push(id);
             at += TYPE_LEN + tail;
         }
-        if at == end { Ok(index) } else { Err(Error::Malformed("the last type is truncated")) }
+        if at == end { Ok(()) } else { Err(Error::Malformed("the last type is truncated")) }
     }
 
     fn head_at(&self, at: usize) -> Option<Head> {
@@ -148,18 +156,20 @@ impl Btf {
         self.head_at(*self.types.get(index)? as usize)
     }
 
+    /// The string section from an offset on: a string, a zero, and others.
+    fn strings_from(&self, offset: u32) -> &[u8] {
+        let (start, end) = self.strings;
+        self.data[start..end].get(offset as usize..).unwrap_or_default()
+    }
+
     /// A string of the string section, without its final zero.
     fn string(&self, offset: u32) -> &[u8] {
-        let (start, end) = self.strings;
-        let strings = &self.data[start..end];
-        let tail = strings.get(offset as usize..).unwrap_or_default();
-        tail.split(|&byte| byte == 0).next().unwrap_or_default()
+        self.strings_from(offset).split(|&byte| byte == 0).next().unwrap_or_default()
     }
 
     /// The first type of this kind and name.
     fn find(&self, kind: Kind, name: &str) -> Option<Head> {
-        let heads = self.types.iter().filter_map(|&at| self.head_at(at as usize));
-        heads.filter(|head| head.kind == kind as u8).find(|head| self.string(head.name) == name.as_bytes())
+        self.head(self.id_of(kind, name)?)
     }
 
     /// True when there is a type of this kind and name.
@@ -169,9 +179,11 @@ impl Btf {
 
     /// Number of the first type of this kind and name.
     pub fn id_of(&self, kind: Kind, name: &str) -> Option<u32> {
-        let is_it = |head: Head| head.kind == kind as u8 && self.string(head.name) == name.as_bytes();
-        let index = self.types.iter().position(|&at| self.head_at(at as usize).is_some_and(is_it))?;
-        u32::try_from(index + 1).ok()
+        let is_it = |head: Head| {
+            let tail = self.strings_from(head.name).strip_prefix(name.as_bytes());
+            tail.is_some_and(|tail| matches!(tail.first(), None | Some(0)))
+        };
+        self.of_kind[kind as usize].iter().copied().find(|&id| self.head(id).is_some_and(is_it))
     }
 
     /// Follows type definitions and modifiers (const, volatile …) to what they stand for.
