@@ -1,6 +1,19 @@
-//! Memory that has been freed, and that the allocator keeps for itself.
+//! Memory: whether there is some, and what has been freed and is kept by the allocator.
 
-use std::time::Duration;
+use std::{hint::black_box, time::Duration};
+
+/// What all requests under way may need together. More than 32 MiB: allocations up to that size teach glibc to keep as much.
+const ROOM: usize = 64 << 20;
+
+/// Whether the host would give this process [`ROOM`], of which nothing is touched. It does not where `RLIMIT_AS` is
+/// reached, or all is promised and `vm.overcommit_memory` is 2. A cgroup's limit does not refuse memory, it ends processes.
+pub(crate) fn has_room() -> bool {
+    let mut room = Vec::<u8>::new();
+    let has_room = room.try_reserve_exact(ROOM).is_ok();
+    // What is never used is never allocated.
+    black_box(&room);
+    has_room
+}
 
 /// Has all threads allocate from one heap. Reading the kernel's type information takes some 20 MiB for a moment for every
 /// trace, on whichever thread starts it, and of the heaps that glibc makes for threads it gives nothing back.

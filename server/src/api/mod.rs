@@ -14,6 +14,7 @@ mod openapi;
 mod page;
 mod plain;
 mod problem;
+mod room;
 mod stream;
 mod system;
 mod traces;
@@ -87,6 +88,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .fallback(async || Problem::no_such_path())
         .method_not_allowed_fallback(async || Problem::wrong_method())
         .layer(middleware::from_fn_with_state(Arc::clone(app), guard::require_own_host_and_origin))
+        .layer(middleware::from_fn(room::require_room))
         .layer(middleware::map_response(guard::add_security_headers))
         // Paths and status only: headers carry the token.
         .layer(TraceLayer::new_for_http())

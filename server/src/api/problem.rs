@@ -201,6 +201,13 @@ impl Problem {
         Self::new(status, "urn:synscope:not-a-websocket", "Not a WebSocket", detail, remedy)
     }
 
+    pub(crate) fn no_room() -> Self {
+        let detail = "the host gives this server no more memory";
+        let remedy = "stop traces, free memory, or raise the limit (RLIMIT_AS, vm.overcommit_memory)";
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        Self::new(status, "urn:synscope:no-room", "No memory", detail, remedy).after(Duration::from_secs(9))
+    }
+
     pub(crate) fn timed_out(limit: Duration) -> Self {
         let detail = format!("there was no answer within {} s", limit.as_secs());
         let remedy =

@@ -12,6 +12,7 @@ mod holdings;
 mod hostile;
 mod hygiene;
 mod idle;
+mod memory;
 mod readers;
 mod refused;
 mod soak;
@@ -69,6 +70,7 @@ const TESTS: &[Test] = &[
     ("what a kernel refuses halfway is undone", refused::what_is_refused_halfway_is_undone),
     ("a trace goes on without descriptors to spare", refused::a_trace_goes_on_without_descriptors),
     ("a host without threads to spare is told of, and survived", threads::no_thread_is_an_answer),
+    ("a host without memory to spare is told of, and survived", memory::no_memory_is_an_answer),
     ("hostile names are only text", hostile::hostile_names_are_only_text),
     ("hostile cgroups are only text", hostile::hostile_cgroups_are_only_text),
     ("a number that comes back is another process", hostile::a_number_that_comes_back_is_another_process),
