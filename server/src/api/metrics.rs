@@ -32,8 +32,16 @@ impl App {
     pub(crate) fn figures(&self) -> Vec<Family> {
         let (running, ended) = self.manager.count();
         let (spans_sent, spans_lost) = self.manager.outlet().map(Outlet::counts).unwrap_or_default();
-        let history = self.manager.history().status().state;
-        let now = Now { running, ended, readers: self.streams.len(), history, spans_sent, spans_lost };
+        let history = self.manager.history();
+        let now = Now {
+            running,
+            ended,
+            readers: self.streams.len(),
+            history: history.status().state,
+            history_queue: history.queued_bytes(),
+            spans_sent,
+            spans_lost,
+        };
         metrics::families(&self.manager.totals(), &now)
     }
 }

@@ -125,6 +125,11 @@ impl History {
         status
     }
 
+    /// Bytes of events that wait to be written.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.store.as_ref().map_or(0, |store| store.queue.bytes())
+    }
+
     /// A place for one more trace; none when nothing is kept.
     pub(crate) fn record(self: &Arc<Self>) -> Option<Record> {
         let key = self.store.as_ref()?.next_key.fetch_add(1, Ordering::Relaxed);

@@ -94,9 +94,14 @@ impl Queue {
         self.send(Message::Keep(batch))
     }
 
+    /// How much of the room is taken.
+    pub(super) fn bytes(&self) -> usize {
+        self.queued.load(Ordering::Relaxed)
+    }
+
     /// Whether more than half of the room is taken: who can wait, should.
     pub(super) fn is_busy(&self) -> bool {
-        self.queued.load(Ordering::Relaxed) > MAX_QUEUED_BYTES / 2
+        self.bytes() > MAX_QUEUED_BYTES / 2
     }
 }
 

@@ -23,6 +23,7 @@ pub(crate) struct Now {
     pub(crate) ended: usize,
     pub(crate) readers: usize,
     pub(crate) history: HistoryState,
+    pub(crate) history_queue: usize,
     pub(crate) spans_sent: u64,
     pub(crate) spans_lost: Lost,
 }
@@ -42,6 +43,8 @@ pub(crate) fn families(totals: &Totals, now: &Now) -> Vec<Family> {
     for (state, name) in HistoryState::ALL {
         family.sample(&[("state", name)], u64::from(state == now.history));
     }
+    let help = "Events that wait to be written to history. At 32 MiB others are lost.";
+    out.family("synscope_history_queue_bytes", Kind::Gauge, help).sample(&[], now.history_queue);
     attempts(&mut out, totals);
     durations(&mut out, &totals.counters.connect_duration_log2_us);
     events(&mut out, &totals.counters);
@@ -141,6 +144,7 @@ mod tests {
             ended: 2,
             readers: 3,
             history: HistoryState::Paused,
+            history_queue: 6,
             spans_sent: 8,
             spans_lost,
         };
@@ -160,6 +164,7 @@ mod tests {
             "synscope_traces{state=\"ended\"} 2",
             "synscope_history_state{state=\"paused\"} 1",
             "synscope_history_state{state=\"recording\"} 0",
+            "synscope_history_queue_bytes 6",
             "synscope_otlp_spans_lost_total{stage=\"queue\"} 4",
         ] {
             assert!(text.lines().any(|there| there == line), "{line} is not in\n{text}");
