@@ -87,7 +87,7 @@ struct Run {
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
     /// How long one machine may take.
-    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     timeout: u64,
     /// Have every guest fail in this way, to see that it is noticed.
     #[arg(long, value_enum, value_name = "KIND")]

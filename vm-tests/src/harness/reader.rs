@@ -64,6 +64,11 @@ impl Reader {
         Ok(seen)
     }
 
+    /// What it reads from.
+    pub fn into_stream(self) -> Stream {
+        self.stream
+    }
+
     /// The trace's counters once it has stopped.
     pub fn stop(self) -> Result<Value> {
         let stopped = self.api.send("POST", &format!("{}/stop", self.path), &[], None)?.expect(200)?;

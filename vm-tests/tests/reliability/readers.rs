@@ -15,6 +15,9 @@ use crate::Scale;
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// Events that fill what the kernel keeps for a connection that is not read.
+const FILLING: u64 = 20_000;
+
 /// A trace of a namespace.
 fn trace(server: &Server, netns: &Netns) -> Result<String> {
     let request = json!({"filter": {"netns": netns.inode()}, "stacks": false});
@@ -26,45 +29,31 @@ fn trace(server: &Server, netns: &Netns) -> Result<String> {
 pub(crate) fn stalled_readers_are_their_own_problem(lab: &Lab, scale: Scale) -> Result<()> {
     let server = lab.own_server()?;
     let netns = Netns::new()?;
-    let path = format!("{}/stream", trace(&server, &netns)?);
-    let open = |count: u64| (0..count).map(|_| Stream::open(server.api(), &path)).collect::<Result<Vec<_>>>();
-    let stalled = open(scale.of(5, 20))?;
-    let mut reading = open(scale.of(20, 180))?;
-    let events = scale.of(20_000, 60_000);
+    let path = trace(&server, &netns)?;
+    let open = |_| Reader::follow(server.api(), &path, 0);
+    let stalled = (0..scale.of(5, 20)).map(open).collect::<Result<Vec<_>>>()?;
+    let mut reading = (0..scale.of(20, 180)).map(open).collect::<Result<Vec<_>>>()?;
     thread::scope(|scope| {
-        let read = |stream| scope.spawn(move || read(stream, events));
+        let read = |reader| scope.spawn(move || Reader::read(reader, FILLING));
         let readers: Vec<_> = reading.iter_mut().map(read).collect();
-        storm(&netns, "storm", Load::Refused, Length::Times(events))?;
+        storm(&netns, "storm", Load::Refused, Length::Times(FILLING))?;
         readers.into_iter().try_for_each(|reader| {
-            let (sent, missed) = reader.join().ok().context("a reader panicked")??;
-            ensure!(sent + missed == events, "{sent} sent and {missed} missed of {events}");
+            let seen = reader.join().ok().context("a reader panicked")??;
+            let (sent, missed) = (seen.failures, seen.missed);
+            ensure!(sent + missed == FILLING, "{sent} sent and {missed} missed of {FILLING}");
             Ok(())
         })
     })?;
     // Longer than a full queue is tolerated.
     thread::sleep(Duration::from_secs(6));
-    for mut stream in stalled {
-        match stream.to_close(Instant::now() + PATIENCE) {
+    for reader in stalled {
+        match reader.into_stream().to_close(Instant::now() + PATIENCE) {
             Ok((_, code)) => ensure!(code == 1013, "a reader that stalled was closed with {code}"),
             // On a starved machine it stalled for longer than the server waits with the close.
             Err(error) => ensure!(format!("{error:#}").contains("broke"), "{error:#}"),
         }
     }
     Ok(())
-}
-
-/// Reads up to an event: how many came, and how many gaps stood for.
-fn read(stream: &mut Stream, last: u64) -> Result<(u64, u64)> {
-    let (mut sent, mut missed) = (0, 0);
-    while sent + missed < last {
-        let message = next(stream)?;
-        match message.text("/type")? {
-            "events" => sent += message.list("/events")?.len() as u64,
-            "gap" => missed += message.count("/count")?,
-            _ => {}
-        }
-    }
-    Ok((sent, missed))
 }
 
 fn next(stream: &mut Stream) -> Result<Json> {
@@ -77,9 +66,6 @@ fn next(stream: &mut Stream) -> Result<Json> {
 /// Each is sent to every reader.
 const PER_SECOND: u32 = 100;
 const TIME: Duration = Duration::from_secs(20);
-/// Events that fill what the kernel keeps for a connection that is not read.
-const FILLING: u64 = 20_000;
-
 /// A machine that others use, too, may be late for as long as a hundredth of a pass; hardly in every pass.
 const PASSES: usize = 3;
 
