@@ -10,6 +10,7 @@ mod bytecode;
 mod cli;
 mod contract;
 mod crowd;
+mod disk;
 mod expect;
 mod filters;
 mod gave_up;
@@ -115,6 +116,7 @@ pub fn all() -> Vec<Scenario> {
         owner::LIST,
         lifecycle::LIST,
         history::LIST,
+        disk::LIST,
         gave_up::LIST,
         stale::LIST,
         crowd::LIST,
