@@ -2,7 +2,7 @@
 
 use std::{hint::black_box, time::Duration};
 
-/// What all requests under way may need together. More than 32 MiB: allocations up to that size teach glibc to keep as much.
+/// A reserve for the requests under way. More than 32 MiB: allocations up to that size teach glibc to keep as much.
 const ROOM: usize = 64 << 20;
 
 /// Whether the host would give this process [`ROOM`], of which nothing is touched. It does not where `RLIMIT_AS` is
