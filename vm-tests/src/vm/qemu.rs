@@ -57,14 +57,15 @@ impl Qemu {
     /// Starts it.
     pub fn start(boot: &Boot<'_>, accelerator: Accelerator) -> Result<Self> {
         let arch = boot.arch;
+        // QEMU 7.2 translates a program anew wherever it lies, which would be elsewhere in each process.
         let (processors, running): (&[&str], _) = match accelerator {
-            Accelerator::Kvm => (&["-accel", "kvm", "-smp", "2", "-cpu", "host"], 2),
-            Accelerator::Tcg => (arch.emulated, 1),
+            Accelerator::Kvm => (&["-accel", "kvm", "-smp", "2", "-cpu", "host"], "maxcpus=2"),
+            Accelerator::Tcg => (arch.emulated, "maxcpus=1 norandmaps"),
         };
         let (results_port, results) = arch.results;
         // Pages that the kernel clears for safety's sake are cleared by emulated instructions.
         let line = format!(
-            "console={} loglevel=5 panic=-1 init_on_alloc=0 maxcpus={running} {RESULTS}{results} {}",
+            "console={} loglevel=5 panic=-1 init_on_alloc=0 {running} {RESULTS}{results} {}",
             arch.console, boot.words
         );
         // A comma separates QEMU's options, and two stand for one.
