@@ -11,7 +11,7 @@ use std::{
 use synscope_ebpf::record::{self, Attempt, PATH_ROOM, Program};
 use zerocopy::FromBytes;
 
-use crate::recent::Recent;
+use crate::{clock::Clock, recent::Recent};
 
 /// Processes of which the code is remembered: twice as many as the programs remember, so that what they sent once is
 /// there as long as they do not send it again.
@@ -56,6 +56,8 @@ pub struct Code {
     pub(crate) file: ((u32, u32), u64),
     start: u64,
     pub(crate) end: u64,
+    /// When it was read from the ring buffer, by the boot-time clock: a little after its process connected.
+    pub(crate) learnt_ns: u64,
     /// By address.
     known: Vec<Known>,
 }
@@ -79,6 +81,7 @@ impl Code {
             file: ((record.device >> 20, record.device & 0xf_ffff), record.inode),
             start: record.start_code,
             end: record.end_code,
+            learnt_ns: Clock::boot_ns(),
             known,
         }
     }
@@ -93,7 +96,8 @@ impl Code {
         let known = known
             .iter()
             .map(|&(address, build_id, offset)| Known { address, place: Place { build_id, offset } });
-        Self { executable: Some(executable.into()), file, start, end, known: known.collect() }
+        let learnt_ns = Clock::boot_ns();
+        Self { executable: Some(executable.into()), file, start, end, learnt_ns, known: known.collect() }
     }
 
     /// Whether a process with its executable at these addresses, as /proc shows them, ran this code: each exec() maps it

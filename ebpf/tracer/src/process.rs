@@ -61,6 +61,8 @@ pub struct Process {
     /// Where its executable's code is mapped.
     code: (u64, u64),
     start_unix_ns: u64,
+    /// The same by the boot-time clock.
+    start_boot_ns: u64,
     /// Device and inode of its root directory.
     root: Option<(u64, u64)>,
     maps: Mutex<MapsState>,
@@ -157,12 +159,12 @@ impl Processes {
             self.remember(process);
             return known;
         }
-        let start_unix_ns = Clock::new().unix_ns(stat.start_ticks.saturating_mul(self.tick_ns));
-        if !was_there(start_unix_ns, unix_ns) {
+        let start_boot_ns = stat.start_ticks.saturating_mul(self.tick_ns);
+        if !was_there(Clock::new().unix_ns(start_boot_ns), unix_ns) {
             // The id was given to another process since.
             return known;
         }
-        let process = Arc::new(Process::read(pid, stat, start_unix_ns));
+        let process = Arc::new(Process::read(pid, stat, start_boot_ns));
         self.remember(&process);
         Some(process)
     }
@@ -200,7 +202,7 @@ impl Identity {
 }
 
 impl Process {
-    fn read(pid: u32, stat: Stat, start_unix_ns: u64) -> Self {
+    fn read(pid: u32, stat: Stat, start_boot_ns: u64) -> Self {
         let identity = Identity { pid, start_ticks: stat.start_ticks, start_stack: stat.start_stack };
         // A process that ends gives up its memory first: mappings and executable are the most urgent.
         let maps = read_maps(pid);
@@ -217,14 +219,21 @@ impl Process {
             cgroup: cgroups.lines().find_map(|line| line.strip_prefix("0::")).map(str::to_owned),
             workload: workload(&cgroups),
             identity,
-            start_unix_ns,
+            start_unix_ns: Clock::new().unix_ns(start_boot_ns),
+            start_boot_ns,
             root,
             maps: Mutex::new(maps),
         }
     }
 
+    /// False for code that is older than the process: it is of one that had the same id, and its memory descriptor at the
+    /// same address, by which the programs tell processes apart.
+    pub fn may_own(&self, code: &Code) -> bool {
+        self.start_boot_ns <= code.learnt_ns.saturating_add(START_TOLERANCE_NS)
+    }
+
     fn may_have_run(&self, code: Option<&Code>) -> bool {
-        code.is_none_or(|code| code.may_be_at(self.code))
+        code.is_none_or(|code| code.may_be_at(self.code) || !self.may_own(code))
     }
 
     pub(crate) fn identity(&self) -> Identity {

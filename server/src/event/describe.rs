@@ -77,6 +77,8 @@ impl Describer {
     pub(crate) fn describe(&mut self, mut event: Event) -> EventBody {
         let event = &mut event;
         let process = self.origins.process(event);
+        let own = |code: &Arc<Code>| process.as_ref().is_none_or(|process| process.may_own(code));
+        event.code = event.code.take().filter(own);
         let who = self.who(event, process.as_ref());
         let process = process.as_deref();
         let drop_reason = self.drop_reason(event);

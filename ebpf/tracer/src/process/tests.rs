@@ -109,6 +109,19 @@ fn exec_makes_another_program_of_it() {
 }
 
 #[test]
+fn code_of_a_process_that_had_the_same_id_hides_nobody() {
+    let code = Code::new(Path::new("/bin/any"), ((0, 0), 0), (0x1000, 0x2000), &[]);
+    // Longer than clocks differ by.
+    std::thread::sleep(Duration::from_nanos(2 * START_TOLERANCE_NS));
+    let mut shell = Command::new("sh");
+    let sleeper = Sleeper(shell.args(["-c", "exec sleep 60"]).spawn().unwrap());
+    let process = Processes::numbered(true).at(sleeper.pid(), now(), Some(&code)).unwrap();
+    assert!(!process.may_own(&code), "it was there before");
+    let own = Code::new(Path::new("/bin/any"), ((0, 0), 0), (0x1000, 0x2000), &[]);
+    assert!(process.may_own(&own));
+}
+
+#[test]
 fn who_ran_another_program_is_not_taken_for_the_caller() {
     let mut shell = Command::new("sh");
     shell.args(["-c", "read go; exec sleep 60"]).stdin(Stdio::piped());
