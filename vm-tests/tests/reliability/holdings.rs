@@ -9,6 +9,7 @@ pub(crate) struct Holdings {
     pub(crate) files: usize,
     pub(crate) threads: u64,
     pub(crate) resident_kib: u64,
+    pub(crate) address_space_kib: u64,
 }
 
 impl Holdings {
@@ -21,6 +22,11 @@ impl Holdings {
             anyhow::Ok(digits.parse::<u64>()?)
         };
         let files = fs::read_dir(format!("/proc/{pid}/fd"))?.count();
-        Ok(Self { files, threads: value("Threads:")?, resident_kib: value("VmRSS:")? })
+        Ok(Self {
+            files,
+            threads: value("Threads:")?,
+            resident_kib: value("VmRSS:")?,
+            address_space_kib: value("VmSize:")?,
+        })
     }
 }

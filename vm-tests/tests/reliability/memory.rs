@@ -1,13 +1,11 @@
 //! A host that gives no more memory: requests end in errors, the server and its traces go on.
 
-use std::fs;
-
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::json;
 use vm_tests::harness::{Lab, Length, Load, Netns, Reply, Server, Trace, storm};
 
-use crate::Scale;
+use crate::{Scale, holdings::Holdings};
 
 const FAILURES: u64 = 16;
 /// What is left of memory: less than the server keeps free for requests, and more than a few events take.
@@ -47,11 +45,9 @@ fn is_refused(answer: &Reply) -> Result<()> {
 
 /// Lets the server have so many bytes more than it has, or as many as it likes.
 fn leave(server: &Server, bytes: Option<u64>) -> Result<()> {
-    let status = fs::read_to_string(format!("/proc/{}/status", server.pid()))?;
-    let size = status.lines().find_map(|line| line.strip_prefix("VmSize:")).context("no VmSize")?;
-    let kib: u64 = size.trim().trim_end_matches(" kB").parse()?;
+    let taken = Holdings::of(server.pid())?.address_space_kib * 1024;
     let pid = Pid::from_raw(server.pid().try_into()?);
-    let current = bytes.map(|bytes| kib * 1024 + bytes);
+    let current = bytes.map(|bytes| taken + bytes);
     prlimit(pid, Resource::As, Rlimit { current, maximum: None })?;
     Ok(())
 }
