@@ -160,11 +160,12 @@ impl Processes {
             return known;
         }
         let start_boot_ns = stat.start_ticks.saturating_mul(self.tick_ns);
-        if !was_there(Clock::new().unix_ns(start_boot_ns), unix_ns) {
+        let start_unix_ns = Clock::new().unix_ns(start_boot_ns);
+        if !was_there(start_unix_ns, unix_ns) {
             // The id was given to another process since.
             return known;
         }
-        let process = Arc::new(Process::read(pid, stat, start_boot_ns));
+        let process = Arc::new(Process::read(pid, stat, start_unix_ns, start_boot_ns));
         self.remember(&process);
         Some(process)
     }
@@ -202,7 +203,7 @@ impl Identity {
 }
 
 impl Process {
-    fn read(pid: u32, stat: Stat, start_boot_ns: u64) -> Self {
+    fn read(pid: u32, stat: Stat, start_unix_ns: u64, start_boot_ns: u64) -> Self {
         let identity = Identity { pid, start_ticks: stat.start_ticks, start_stack: stat.start_stack };
         // A process that ends gives up its memory first: mappings and executable are the most urgent.
         let maps = read_maps(pid);
@@ -219,7 +220,7 @@ impl Process {
             cgroup: cgroups.lines().find_map(|line| line.strip_prefix("0::")).map(str::to_owned),
             workload: workload(&cgroups),
             identity,
-            start_unix_ns: Clock::new().unix_ns(start_boot_ns),
+            start_unix_ns,
             start_boot_ns,
             root,
             maps: Mutex::new(maps),
