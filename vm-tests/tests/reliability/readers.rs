@@ -40,6 +40,7 @@ pub(crate) fn stalled_readers_are_their_own_problem(lab: &Lab, scale: Scale) -> 
             let (sent, missed) = (seen.failures, seen.missed);
             // Nobody can be sent what was lost before there was an event to send.
             let lost = server.api().get(&path)?.expect(200)?.count("/counters/lost/queue")?;
+            ensure!(scale == Scale::Long || lost == 0, "{lost} lost of a few");
             ensure!(
                 sent + missed + lost == events,
                 "{sent} sent, {missed} missed and {lost} lost of {events}"
