@@ -4,6 +4,8 @@ set shell := ["bash", "-euo", "pipefail", "-c"]
 
 export NO_UPDATE_NOTIFIER := "1"
 
+kernel_scenarios := "vm-tests/kernel-scenarios.txt"
+
 _list:
     @just --list --unsorted
 
@@ -12,7 +14,7 @@ run *args:
     cargo run --release -- {{ args }}
 
 # All tests, cheap ones first; stops at the first that fails
-test: setup lint test-unit build bytecode-check test-live test-api test-metrics test-otlp test-deploy test-deb test-web reliability (test-vm "--kernel" "6.1")
+test: setup lint test-unit build bytecode-check test-live test-api test-metrics test-otlp test-deploy test-deb test-web reliability test-kernels bench-quick
     @echo "all tests passed"
 
 # Install what is missing: Debian packages (as root), npm development packages, cargo-deny
@@ -93,8 +95,8 @@ test-deb: build
     scripts/package.sh --deb
     scripts/test-deb.sh
 
-# What CI runs of it: every amd64 kernel, and three of arm64
-test-kernels: test-vm (test-vm "--arch" "arm64" "--kernel" "6.1" "--kernel" "6.12" "--kernel" "7.3")
+# What CI runs of it: everything on one kernel, what depends on the kernel on all of amd64 and on three of arm64
+test-kernels: (test-vm "--kernel" "6.1") (test-vm "--scenario-list" kernel_scenarios) (test-vm "--arch" "arm64" "--scenario-list" kernel_scenarios "--kernel" "6.1" "--kernel" "6.12" "--kernel" "7.3")
 
 # Resolve every series to its newest patch release and write vm-tests/kernels.lock
 kernels-update:
@@ -133,6 +135,10 @@ soak minutes="120": build
 # Measure what it costs, beside its peers where they are installed (bpftrace, libbpf-tools); `--quick`, `--markdown FILE`
 bench *args: build
     cargo bench --locked -p vm-tests --bench performance -- {{ args }}
+
+# Every part of the bench for a moment: that it works, not what it costs (root)
+bench-quick: build
+    cargo test --locked -p vm-tests --bench performance -- --quick
 
 # Measure the page with a recording of 100,000 attempts and with 5,000 events a second, beside vis-timeline
 bench-page: build

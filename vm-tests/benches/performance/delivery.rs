@@ -23,6 +23,11 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
         let lost = number("/lost/ringbuf") + number("/lost/queue");
         ensure!(produced >= count, "{produced} of {count} failures were produced");
         let unaccounted = produced.abs_diff(seen.failures + seen.missed + lost);
+        // A full run tells it beside its goal.
+        ensure!(
+            !bench.quick || unaccounted == 0,
+            "{unaccounted} of {produced} failures are not accounted for"
+        );
         let told = format!(
             "{} of {produced}; {lost} lost before, {} in gaps, {unaccounted} unaccounted",
             seen.failures, seen.missed

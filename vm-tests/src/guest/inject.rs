@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::system::{RebootCommand, reboot};
 
 use super::results::Results;
@@ -23,6 +24,7 @@ pub(super) fn scenario(kind: &str, results: &Arc<Results>) -> Result<Scenario> {
     let injection = Injection::of(kind).with_context(|| format!("no failure is called {kind}"))?;
     let run: fn(&Lab) -> Result<()> = match injection {
         Injection::Fail => |_| bail!("as asked for"),
+        Injection::Once => |_| once(),
         Injection::Panic => |_| Ok(fs::write("/proc/sysrq-trigger", "c")?),
         Injection::Hang => |_| hang(),
         Injection::Flood => |_| flood(),
@@ -35,6 +37,12 @@ pub(super) fn scenario(kind: &str, results: &Arc<Results>) -> Result<Scenario> {
         place: Place::Guest,
         run,
     })
+}
+
+fn once() -> Result<()> {
+    static BEFORE: AtomicBool = AtomicBool::new(false);
+    ensure!(BEFORE.swap(true, Ordering::Relaxed), "as asked for, this time");
+    Ok(())
 }
 
 /// Nobody can tell the host anything any more.

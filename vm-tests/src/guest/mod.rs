@@ -7,7 +7,7 @@ mod results;
 use std::env;
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use rustix::mount::{MountFlags, mount};
@@ -16,7 +16,7 @@ use rustix::system::{RebootCommand, reboot};
 use crate::harness::{Lab, actor, kernel, netns};
 use crate::runner::{self, Outcome, Progress};
 use crate::scenarios::{self, Place, Scenario};
-use crate::vm::protocol::{Fact, INJECT, ONLY, PROBE, PROTOCOL, RESULTS, Record, patience};
+use crate::vm::protocol::{AGAIN, EMULATED, Fact, INJECT, ONLY, PROBE, PROTOCOL, RESULTS, Record, patience};
 use results::Results;
 
 /// File systems, in the order in which their mount points come to be.
@@ -29,6 +29,9 @@ const MOUNTS: &[(&str, &str)] = &[
     ("bpf", "/sys/fs/bpf"),
     ("tracefs", "/sys/kernel/tracing"),
 ];
+
+/// Of a failure that may not last, reports show the beginning; all of it is on the console.
+const REASON_LIMIT: usize = 200;
 
 /// The guest, under each of the names that it is started by.
 pub fn main() {
@@ -68,22 +71,7 @@ fn run() -> Result<()> {
     let names = scenarios.iter().map(|scenario| scenario.name.to_owned()).collect();
     results.tell(&Record::Plan { scenarios: names });
     let lab = Arc::new(Lab::new("/bin/synscope".into()));
-    let (alone, together): (Vec<_>, Vec<_>) =
-        scenarios.into_iter().partition(|scenario| scenario.place == Place::Alone);
-    let report = |scenario: &Scenario, progress| {
-        results.tell(&match progress {
-            Progress::Started => Record::Start { scenario: scenario.name.to_owned() },
-            Progress::Finished(outcome, took) => {
-                if let Outcome::Failed(why) = &outcome {
-                    eprintln!("guest: {}: {why}", scenario.name);
-                }
-                let milliseconds = took.as_millis().try_into().unwrap_or(u64::MAX);
-                Record::result(scenario.name, outcome, milliseconds)
-            }
-        });
-    };
-    runner::run_all(&lab, &together, runner::WORKERS, report);
-    runner::run_all(&lab, &alone, 1, report);
+    run_scenarios(&lab, scenarios, &results, word(EMULATED).is_some());
     for fact in facts(&lab) {
         results.tell(&Record::Fact(fact));
     }
@@ -92,6 +80,44 @@ fn run() -> Result<()> {
     }
     results.tell(&Record::End);
     Ok(())
+}
+
+/// Side by side those that can be. On an emulated processor that many share, timers come late and what is to happen
+/// within a second does not: who fails there is tried once more, alone, and a fact says so.
+fn run_scenarios(lab: &Arc<Lab>, scenarios: Vec<Scenario>, results: &Results, emulated: bool) {
+    let (alone, together): (Vec<_>, Vec<_>) =
+        scenarios.into_iter().partition(|scenario| scenario.place == Place::Alone);
+    let again = Mutex::new(Vec::new());
+    runner::run_all(lab, &together, runner::WORKERS, |scenario, progress| match progress {
+        Progress::Finished(Outcome::Failed(why), _) if emulated => {
+            eprintln!("guest: {}: again, alone: {why}", scenario.name);
+            let start: String = why.lines().next().unwrap_or_default().chars().take(REASON_LIMIT).collect();
+            lab.note(Fact::new(AGAIN, scenario.name, start));
+            again.lock().unwrap_or_else(PoisonError::into_inner).push(*scenario);
+        }
+        progress => tell(results, scenario, progress),
+    });
+    let again = again.into_inner().unwrap_or_else(PoisonError::into_inner);
+    runner::run_all(lab, &again, 1, |scenario, progress| {
+        // The host has been told that it started.
+        if matches!(progress, Progress::Finished(..)) {
+            tell(results, scenario, progress);
+        }
+    });
+    runner::run_all(lab, &alone, 1, |scenario, progress| tell(results, scenario, progress));
+}
+
+fn tell(results: &Results, scenario: &Scenario, progress: Progress) {
+    results.tell(&match progress {
+        Progress::Started => Record::Start { scenario: scenario.name.to_owned() },
+        Progress::Finished(outcome, took) => {
+            if let Outcome::Failed(why) = &outcome {
+                eprintln!("guest: {}: {why}", scenario.name);
+            }
+            let milliseconds = took.as_millis().try_into().unwrap_or(u64::MAX);
+            Record::result(scenario.name, outcome, milliseconds)
+        }
+    });
 }
 
 /// Mounts what programs expect to find.

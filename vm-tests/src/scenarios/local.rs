@@ -38,18 +38,19 @@ fn firewall_that_drops(lab: &Lab) -> Result<()> {
     let netns = Netns::new()?;
     netns.firewall(&[(&[Which::To([203, 0, 113, 7].into())], Fate::Dropped)])?;
     let mut trace = lab.trace(&only_with_drops(&netns))?;
-    let connect = Connect::to_address("203.0.113.7:22")?.giving_up_after(Duration::from_millis(1500));
+    let connect = Connect::to_address("203.0.113.7:22")?.giving_up_after(Duration::from_millis(1900));
     let tried = netns.run("dropped", || connect.run())?;
     ensure!(tried.ended == Ended::GaveUp, "{tried:?}");
     let (drops, others, end) = drops_and_end(&mut trace)?;
     ensure!(others.is_empty(), "nothing left the host, and yet: {others:?}");
-    ensure!(drops.len() == 2, "the SYN and its retransmit were dropped: {drops:?}");
+    // Where timers come late, the application's does too, and a second retransmit is dropped before it.
+    ensure!((2..=3).contains(&drops.len()), "the SYN and its retransmit were dropped: {drops:?}");
     for drop in &drops {
         drop.is("/tcp/connect/drop_reason", "NETFILTER_DROP")?.is("/attempt", end.at("/attempt").clone())?;
         tuple(drop, &tried, "203.0.113.7:22")?;
     }
     failure(&end, "closed_by_app", None)?;
-    ensure!(end.list("/local_drops")?.len() == 2, "{:?}", end.at("/local_drops"));
+    ensure!(end.list("/local_drops")?.len() == drops.len(), "{:?}", end.at("/local_drops"));
     end.is("/tcp/connect/syn_retransmits", 0)?;
     owned(&end, &tried, "dropped", &netns)
 }

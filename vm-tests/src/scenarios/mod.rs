@@ -192,6 +192,20 @@ mod tests {
         }
     }
 
+    /// A new subject that nobody put into the selection would be run on one kernel alone.
+    #[test]
+    fn selection_for_all_kernels_knows_every_subject() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernel-scenarios.txt");
+        let selection = fs::read_to_string(path).unwrap();
+        let lines: Vec<_> = selection.lines().map(|line| line.trim_start_matches(['#', ' '])).collect();
+        for scenario in all() {
+            let (subject, _) = scenario.name.split_once("::").unwrap();
+            let known =
+                lines.iter().any(|line| line.strip_prefix(subject).is_some_and(|it| it.starts_with("::")));
+            assert!(known, "kernel-scenarios.txt says nothing of {subject}");
+        }
+    }
+
     #[test]
     fn names_are_unique() {
         let names: BTreeSet<_> = all().iter().map(|scenario| scenario.name).collect();

@@ -26,6 +26,12 @@ pub const PROBE: &str = "synscope.probe";
 /// The word for the scenarios to run: parts of names, separated by commas.
 pub const ONLY: &str = "synscope.only=";
 
+/// The word for a processor that is emulated: what failed beside others is tried again alone.
+pub const EMULATED: &str = "synscope.emulated";
+
+/// Topic of the fact that a scenario was: of its name, why it had failed.
+pub const AGAIN: &str = "failed beside others";
+
 /// The word for a failure on purpose: the name of an [`Injection`].
 pub const INJECT: &str = "synscope.inject=";
 
@@ -106,6 +112,8 @@ impl Fact {
 pub enum Injection {
     /// A scenario fails.
     Fail,
+    /// One fails beside others, and not when it is tried again alone.
+    Once,
     /// The kernel panics.
     Panic,
     /// The guest falls silent.
@@ -131,6 +139,7 @@ impl Injection {
     pub fn scenario(self) -> &'static str {
         match self {
             Self::Fail => "injected::fail",
+            Self::Once => "injected::once",
             Self::Panic => "injected::panic",
             Self::Hang => "injected::hang",
             Self::Flood => "injected::flood",

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use super::arch::Arch;
-use super::protocol::{PROBE, RESULTS};
+use super::protocol::{EMULATED, PROBE, RESULTS};
 
 /// A kernel under KVM says hello within a second. A `/dev/kvm` may exist and hang.
 const KVM_LIMIT: Duration = Duration::from_secs(5);
@@ -59,8 +59,8 @@ impl Qemu {
         let arch = boot.arch;
         // QEMU 7.2 translates a program anew wherever it lies, which would be elsewhere in each process.
         let (processors, running): (&[&str], _) = match accelerator {
-            Accelerator::Kvm => (&["-accel", "kvm", "-smp", "2", "-cpu", "host"], "maxcpus=2"),
-            Accelerator::Tcg => (arch.emulated, "maxcpus=1 norandmaps"),
+            Accelerator::Kvm => (&["-accel", "kvm", "-smp", "2", "-cpu", "host"], "maxcpus=2".to_owned()),
+            Accelerator::Tcg => (arch.emulated, ["maxcpus=1 norandmaps ", EMULATED].concat()),
         };
         let (results_port, results) = arch.results;
         // Pages that the kernel clears for safety's sake are cleared by emulated instructions.

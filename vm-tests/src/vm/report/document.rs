@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use bytecode_suite::in_kernel::ceiling;
 
-use super::markdown::table;
+use super::markdown::{again, table};
 use super::{Absent, Machine, Outcome, Summary};
 use crate::runner::REPEATED;
 use crate::vm::board::subject;
@@ -53,6 +53,7 @@ pub fn document(summaries: &[Summary]) -> String {
             write!(text, "\n### Scenarios\n\nPassed, of those that were to run.\n\n{}", scenarios(summary));
         text += &reasons(summary, Outcome::Unsupported, "does not run");
         text += &reasons(summary, Outcome::Failed, "failed");
+        summary.machines.iter().for_each(|machine| text += &again(machine));
         for (topic, title, meaning) in TOPICS {
             let facts = facts(summary, topic);
             if !facts.is_empty() {

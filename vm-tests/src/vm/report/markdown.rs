@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::{Absent, Machine, Outcome, Summary, seconds};
+use crate::vm::protocol::AGAIN;
 
 /// The whole report.
 pub fn markdown(summary: &Summary) -> String {
@@ -12,6 +13,7 @@ pub fn markdown(summary: &Summary) -> String {
         summary.arch, summary.accelerator, totals.passed, totals.failed, totals.skipped
     );
     text += &kernels(summary);
+    summary.machines.iter().for_each(|machine| text += &again(machine));
     for machine in summary.machines.iter().filter(|machine| !machine.good) {
         text += &failures(machine);
     }
@@ -39,6 +41,16 @@ fn kernels(summary: &Summary) -> String {
     let mut text = table(&header, rows);
     for Absent { series, reason } in &summary.absent {
         let _ = write!(text, "\n{series} did not run: {reason}.\n");
+    }
+    text
+}
+
+/// A list of what failed beside others on one emulated processor, and was run again alone.
+pub(super) fn again(machine: &Machine) -> String {
+    let mut text = String::new();
+    for (scenario, why) in machine.tried_again() {
+        let _ =
+            write!(text, "\n- `{scenario}` {AGAIN} on {}, and was run again alone: {why}\n", machine.series);
     }
     text
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::arch::Arch;
 use super::machine;
-use super::protocol::Fact;
+use super::protocol::{AGAIN, Fact};
 use super::qemu::Accelerator;
 use super::verdict::Judgement;
 
@@ -190,6 +190,12 @@ impl Machine {
             failed: count(Outcome::is_bad) + self.troubles.len(),
             skipped: count(|outcome| outcome == Outcome::Unsupported),
         }
+    }
+
+    /// The scenarios that failed beside others and were run again alone, and why they had failed.
+    fn tried_again(&self) -> impl Iterator<Item = (&str, &str)> {
+        let again = self.facts.iter().filter(|fact| fact.topic == AGAIN);
+        again.map(|fact| (fact.name.as_str(), fact.value.as_str()))
     }
 
     /// A fact's value.

@@ -25,6 +25,7 @@ fn summary() -> Summary {
             facts: vec![
                 Fact::new("feature", "probe tcp_send_reset", "ok"),
                 Fact::new("verified instructions", "set_state", "1234"),
+                Fact::new(AGAIN, "c::e", "too late"),
             ],
         },
         findings: vec![console::Finding { kind: "kernel oops", fatal: true, excerpt: "Oops: 1".to_owned() }],
@@ -99,6 +100,14 @@ fn the_document_has_features_subjects_and_figures() {
         "5.10 did not run",
     ] {
         assert!(document.contains(part), "{part} in {document}");
+    }
+}
+
+#[test]
+fn whoever_passed_only_alone_is_named() {
+    for text in [text(&summary()), markdown(&summary()), document(&[summary()])] {
+        assert!(text.contains("c::e"), "{text}");
+        assert!(text.contains("run again alone: too late"), "{text}");
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::{Absent, Machine, Outcome, Summary, seconds};
+use crate::vm::protocol::AGAIN;
 
 /// The whole report.
 pub fn text(summary: &Summary) -> String {
@@ -37,6 +38,9 @@ fn complaints(machine: &Machine) -> String {
     let series = &machine.series;
     for case in machine.scenarios.iter().filter(|case| case.outcome != Outcome::Passed) {
         let _ = writeln!(text, "{series}: {} {}: {}", case.scenario, case.outcome.word(), case.detail);
+    }
+    for (scenario, why) in machine.tried_again() {
+        let _ = writeln!(text, "{series}: {scenario} {AGAIN}, and was run again alone: {why}");
     }
     for trouble in &machine.troubles {
         let _ = writeln!(text, "{series}: {trouble}");
