@@ -4,6 +4,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 synscope=${SYNSCOPE_BIN:-target/release/synscope}
+for tool in ip nft python3; do
+  command -v "$tool" >/dev/null || { echo "no $tool: Debian has it in iproute2, nftables or python3" >&2; exit 1; }
+done
 [ -x "$synscope" ] || { echo "no $synscope: cargo build --release makes it, SYNSCOPE_BIN names another" >&2; exit 1; }
 
 app=synscope-app-$$ service=synscope-service-$$

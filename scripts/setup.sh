@@ -3,9 +3,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# nc and ip make the connects that fail; chromium shows the page; qemu boots the kernels; curl asks the server; e2fsprogs
+# nc, ip and nft make the connects that fail; chromium shows the page; qemu boots the kernels; curl asks the server; e2fsprogs
 # makes a disk that can be frozen; systemd brings systemd-analyze; dpkg-dev finds what a package depends on.
-packages=(chromium curl dpkg-dev e2fsprogs iproute2 netcat-openbsd qemu-system-x86 systemd)
+packages=(chromium curl dpkg-dev e2fsprogs iproute2 netcat-openbsd nftables qemu-system-x86 systemd)
 # Kernels of arm64: a Rust compiler that its standard library fits, and a C compiler, which also links.
 packages+=(qemu-system-arm rustc-web gcc-aarch64-linux-gnu libc6-dev-arm64-cross)
 command -v npm >/dev/null || packages+=(nodejs npm)
