@@ -297,7 +297,14 @@ impl Run {
         }
         let (console, initramfs) = (logs.join("kvm-probe.console"), logs.join("kvm-probe.initramfs"));
         matrix::prepare(programs, image, &initramfs)?;
-        let boot = Boot { arch, kernel: &image.path, initramfs: &initramfs, console: &console, words: "" };
+        let boot = Boot {
+            arch,
+            kernel: &image.path,
+            initramfs: &initramfs,
+            console: &console,
+            processors: None,
+            words: "",
+        };
         Ok(qemu::probe(&boot))
     }
 

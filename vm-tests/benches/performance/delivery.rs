@@ -5,7 +5,7 @@ use std::thread;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use vm_tests::harness::{Length, Load, Reader, Seen, storm};
+use vm_tests::harness::{Length, Load, Reader, Seen, storms};
 
 use crate::{Bench, report::Report};
 
@@ -45,13 +45,9 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
 fn storm_and_read(bench: &Bench, reader: &mut Reader, threads: u64, count: u64) -> Result<Seen> {
     let length = Length::Times(count / threads);
     thread::scope(|scope| {
-        let storms: Vec<_> = (0..threads)
-            .map(|_| scope.spawn(|| storm(&bench.netns, "storm", Load::Refused, length)))
-            .collect();
+        let storms = scope.spawn(|| storms(&bench.netns, Load::Refused, length, threads));
         let seen = reader.read(count)?;
-        for storm in storms {
-            storm.join().ok().context("a storm panicked")??;
-        }
+        storms.join().ok().context("the storms panicked")??;
         Ok(seen)
     })
 }

@@ -8,6 +8,7 @@ mod empty;
 mod footprint;
 mod history;
 mod latency;
+mod machine;
 mod programs;
 mod report;
 mod subject;
@@ -57,6 +58,17 @@ struct Bench {
     lab: Lab,
     netns: Netns,
     quick: bool,
+    /// In an emulated machine, everything takes longer.
+    emulated: bool,
+}
+
+impl Bench {
+    fn new(binary: PathBuf, quick: bool, emulated: bool) -> Result<Self> {
+        let bench = Self { lab: Lab::new(binary), netns: Netns::new()?, quick, emulated };
+        // Connections that both ends have closed would use up the ports of a healthy storm.
+        bench.netns.sysctl("ipv4/tcp_max_tw_buckets", "0")?;
+        Ok(bench)
+    }
 }
 
 type Part = (&'static str, fn(&Bench, &mut Report) -> Result<()>);
@@ -65,14 +77,19 @@ const PARTS: &[Part] = &[
     ("throughput", throughput::measure),
     ("programs", programs::measure),
     ("traces", programs::measure_many),
+    ("processors", programs::measure_processors),
     ("delivery", delivery::measure),
     ("latency", latency::measure),
     ("attach", latency::measure_attach),
     ("footprint", footprint::measure),
     ("history", history::measure),
+    ("machine", machine::measure),
 ];
 
 fn main() -> ExitCode {
+    if machine::take_over() {
+        return ExitCode::SUCCESS;
+    }
     match run(&Options::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -85,9 +102,7 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<()> {
     let binary = Lab::find_binary().context("no server: `cargo build --release` builds it")?;
     show_tracefs()?;
-    let bench = Bench { lab: Lab::new(binary), netns: Netns::new()?, quick: options.quick };
-    // Connections that both ends have closed would use up the ports of a healthy storm.
-    bench.netns.sysctl("ipv4/tcp_max_tw_buckets", "0")?;
+    let bench = Bench::new(binary, options.quick, false)?;
     let mut report = Report::new(options.quick);
     for (name, measure) in PARTS {
         if !options.only.is_empty() && !options.only.iter().any(|only| name.contains(only.as_str())) {

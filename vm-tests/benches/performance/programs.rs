@@ -1,10 +1,10 @@
 //! What the programs take, counted by the kernel.
 
-use std::{fs, time::Duration};
+use std::{collections::BTreeSet, fs, thread, time::Duration};
 
 use anyhow::{Context as _, Result};
 use aya::programs::ProgramInfo;
-use vm_tests::harness::{Length, Load, Server, storm};
+use vm_tests::harness::{Length, Load, Server, storm, storms};
 
 use crate::{
     Bench,
@@ -46,8 +46,8 @@ struct Cost {
 pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
     let _statistics = Statistics::on()?;
     let server = bench.lab.own_server()?;
-    let times = if bench.quick { 2_000 } else { 100_000 };
-    let cost = |load, stacks| cost(bench, &server, load, Subject::Synscope { stacks }, times);
+    let times = times(bench);
+    let cost = |load, stacks| cost(bench, &server, load, Subject::Synscope { stacks }, (1, times));
     let listening = cost(Load::Listening, false)?;
     report.tell(PART, "an empty program", nanoseconds(listening.empty));
     // Several programs at one tracepoint: each has the overhead of an empty one.
@@ -61,9 +61,10 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
         report.tell(PART, format!("{load:?}, with stacks"), nanoseconds(each));
     }
     for peer in peers() {
-        let cost = self::cost(bench, &server, Load::Refused, peer, times / 10);
-        let told =
-            cost.map_or_else(|error| format!("does not run: {error}"), |cost| nanoseconds(cost.mean()));
+        let cost = self::cost(bench, &server, Load::Refused, peer, (1, times / 10));
+        // All that its programs take, whatever hooks they are at.
+        let each = |cost: Cost| nanoseconds(cost.total() / (OF_A_CONNECT * count(times / 10)));
+        let told = cost.map_or_else(|error| format!("does not run: {error}"), each);
         report.tell(PART, format!("Refused: {}", peer.name()), told);
     }
     Ok(())
@@ -88,6 +89,28 @@ pub(crate) fn measure_many(bench: &Bench, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
+/// What connects cost whose processors meet at what is shared.
+pub(crate) fn measure_processors(bench: &Bench, report: &mut Report) -> Result<()> {
+    const PART: &str = "Program time per state change of a refused connect, as processors storm";
+    let _statistics = Statistics::on()?;
+    let server = bench.lab.own_server()?;
+    let all = thread::available_parallelism()?.get() as u64;
+    let subject = Subject::Synscope { stacks: false };
+    for storming in BTreeSet::from([1, all]) {
+        let times = times(bench) / storming;
+        let cost = cost(bench, &server, Load::Refused, subject, (storming, times))?;
+        let each = cost.total() / (OF_A_CONNECT * count(storming * times));
+        let told = format!("{}, an empty program {}", nanoseconds(each), nanoseconds(cost.empty));
+        report.tell(PART, format!("{storming} of {all} processors"), told);
+    }
+    Ok(())
+}
+
+/// How many operations a load has: whatever part of it is taken, a multiple of sixteen.
+fn times(bench: &Bench) -> u64 {
+    if bench.quick || bench.emulated { 3_200 } else { 96_000 }
+}
+
 impl Cost {
     /// Nanoseconds of one run beyond an empty program.
     fn mean(&self) -> f64 {
@@ -107,14 +130,21 @@ fn of_a_connect(cost: &Cost, early: f64, times: u64) -> f64 {
     (cost.total() - (cost.runs - own) * early) / own
 }
 
-fn cost(bench: &Bench, server: &Server, load: Load, subject: Subject, times: u64) -> Result<Cost> {
+/// The cost of so many threads' loads of so many operations each.
+fn cost(
+    bench: &Bench,
+    server: &Server,
+    load: Load,
+    subject: Subject,
+    (threads, times): (u64, u64),
+) -> Result<Cost> {
     let running = subject.start(server)?;
     let empty = Empty::attach()?;
     let is_peer = matches!(subject, Subject::Peer { .. });
     let on_hook =
         |info: &ProgramInfo| running.programs.contains(&info.id()) && (is_peer || is_state_program(info));
     let before = (spent(on_hook), spent(|info| info.id() == empty.id));
-    storm(&bench.netns, "storm", load, Length::Times(times))?;
+    storms(&bench.netns, load, Length::Times(times), threads)?;
     let (runs, time) = since(before.0, spent(on_hook));
     let (empty_runs, empty_time) = since(before.1, spent(|info| info.id() == empty.id));
     Ok(Cost { runs: count(runs), nanoseconds: nanos(time), empty: per(empty_time, empty_runs) })

@@ -4,15 +4,15 @@ use std::{fmt::Write as _, fs, io::IsTerminal as _, path::Path, thread};
 
 use anyhow::{Context as _, Result};
 use rustix::system::uname;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The headline of what a run writes.
 const FIGURES: &str = "## Figures";
 
 /// One figure.
-#[derive(Debug, Serialize)]
-struct Row {
-    part: &'static str,
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Row {
+    part: String,
     what: String,
     value: String,
     /// What it is measured against, and whether it is reached.
@@ -31,21 +31,31 @@ impl Report {
     }
 
     /// A figure for which there is no goal.
-    pub(crate) fn tell(&mut self, part: &'static str, what: impl Into<String>, value: impl Into<String>) {
-        self.rows.push(Row { part, what: what.into(), value: value.into(), goal: None });
+    pub(crate) fn tell(&mut self, part: &str, what: impl Into<String>, value: impl Into<String>) {
+        self.rows.push(Row { part: part.to_owned(), what: what.into(), value: value.into(), goal: None });
+    }
+
+    /// A figure from elsewhere, for which the goals do not hold.
+    pub(crate) fn tell_from(&mut self, place: &str, row: Row) {
+        self.rows.push(Row { part: format!("{}: {place}", row.part), goal: None, ..row });
+    }
+
+    /// What was told so far.
+    pub(crate) fn into_rows(self) -> Vec<Row> {
+        self.rows
     }
 
     /// A figure that has to reach a goal.
     pub(crate) fn judge(
         &mut self,
-        part: &'static str,
+        part: &str,
         what: impl Into<String>,
         value: impl Into<String>,
         goal: impl Into<String>,
         reached: bool,
     ) {
         let goal = Some((goal.into(), reached));
-        self.rows.push(Row { part, what: what.into(), value: value.into(), goal });
+        self.rows.push(Row { part: part.to_owned(), what: what.into(), value: value.into(), goal });
     }
 
     pub(crate) fn print(&self) {
@@ -57,7 +67,7 @@ impl Report {
         for row in &self.rows {
             if part != row.part {
                 println!("\n{}", row.part);
-                part = row.part;
+                part = &row.part;
             }
             let goal = row.goal.as_ref().map(|(goal, reached)| {
                 let (word, shade) = if *reached { ("reached", "32") } else { ("MISSED", "31") };
@@ -83,7 +93,7 @@ impl Report {
         for row in &self.rows {
             if part != row.part {
                 writeln!(text, "\n### {}\n\n| what | measured | goal |\n|---|---|---|", row.part)?;
-                part = row.part;
+                part = &row.part;
             }
             let goal = row.goal.as_ref().map_or(String::new(), |(goal, reached)| {
                 format!("{goal}: {}", if *reached { "reached" } else { "**missed**" })

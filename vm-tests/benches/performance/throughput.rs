@@ -16,7 +16,7 @@ const PART: &str = "Throughput kept, one thread on loopback, against untraced";
 pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
     let server = bench.lab.own_server()?;
     let (plain, stacks) = (Subject::Synscope { stacks: false }, Subject::Synscope { stacks: true });
-    let rounds = if bench.quick { 3 } else { 40 };
+    let rounds = rounds(bench, 40);
     for (load, subject, goal) in [
         (Load::Refused, plain, 95.0),
         (Load::Refused, stacks, 88.0),
@@ -32,8 +32,7 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
         report.tell(PART, format!("{load:?}: {}", Subject::Empty.name()), percent(&kept));
     }
     for peer in peers() {
-        let rounds = if bench.quick { 1 } else { 10 };
-        let told = match kept(bench, &server, Load::Refused, peer, rounds) {
+        let told = match kept(bench, &server, Load::Refused, peer, self::rounds(bench, 10)) {
             Ok(kept) => percent(&kept),
             Err(error) => format!("does not run: {error}"),
         };
@@ -42,13 +41,22 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
+/// As many as are wanted, or as many as there is time for.
+fn rounds(bench: &Bench, wanted: usize) -> usize {
+    if bench.quick || bench.emulated { 3 } else { wanted }
+}
+
 fn percent(kept: &Spread) -> String {
     format!("{:.1} % ({:.1} to {:.1})", kept.median, kept.lower, kept.upper)
 }
 
 /// Percent of the untraced rate. Each traced slice stands between two untraced ones, which cancels a drift.
 fn kept(bench: &Bench, server: &Server, load: Load, subject: Subject, rounds: usize) -> Result<Spread> {
-    let slice = Duration::from_millis(if bench.quick { 50 } else { 250 });
+    let slice = Duration::from_millis(match (bench.quick, bench.emulated) {
+        (true, _) => 50,
+        (_, false) => 250,
+        (_, true) => 1_000,
+    });
     let run = || rate(&bench.netns, load, slice);
     let mut ratios = Vec::new();
     let mut before = run()?;

@@ -43,6 +43,6 @@ pub use packets::{Icmp, Wire};
 pub use raw::Raw;
 pub use reader::{Reader, Seen};
 pub use server::Server;
-pub use storm::{Length, Load, storm};
+pub use storm::{Length, Load, storm, storms};
 pub use stream::{Frame, Stream};
 pub use trace::{Trace, missed};

@@ -2,6 +2,7 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -59,6 +60,18 @@ pub fn storm(netns: &Netns, comm: &str, load: Load, length: Length) -> Result<(u
     })
 }
 
+/// As many storms at once as there are to be threads, each of that length.
+pub fn storms(netns: &Netns, load: Load, length: Length, threads: u64) -> Result<()> {
+    thread::scope(|scope| {
+        let storms: Vec<_> =
+            (0..threads).map(|_| scope.spawn(|| storm(netns, "storm", load, length))).collect();
+        for storm in storms {
+            storm.join().ok().context("a storm panicked")??;
+        }
+        Ok(())
+    })
+}
+
 /// Operations per second of a storm.
 pub fn rate(netns: &Netns, load: Load, time: Duration) -> Result<f64> {
     let (count, took) = storm(netns, "storm", load, Length::For(time))?;
@@ -111,7 +124,7 @@ pub fn paced(netns: &Netns, per_second: u32, time: Duration) -> Result<u64> {
                 one(Load::Refused, &listener, 0, count)?;
                 count += 1;
             }
-            std::thread::sleep(TICK);
+            thread::sleep(TICK);
         }
         Ok(count)
     })

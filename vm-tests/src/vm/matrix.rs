@@ -71,6 +71,7 @@ fn run_one(setup: &Setup<'_>, image: &Image, index: usize, board: &Board) -> Res
         kernel: &image.path,
         initramfs: &initramfs,
         console: &console,
+        processors: None,
         words: setup.words,
     };
     let report =

@@ -5,6 +5,7 @@ pub mod arch;
 pub mod board;
 pub mod console;
 pub mod cpio;
+pub mod errand;
 pub mod initramfs;
 pub mod kernels;
 pub mod lock;

@@ -46,6 +46,8 @@ pub struct Boot<'a> {
     pub initramfs: &'a Path,
     /// The file for the kernel's console.
     pub console: &'a Path,
+    /// How many processors it begins with under emulation; by default one.
+    pub processors: Option<usize>,
     /// More words for the kernel's command line.
     pub words: &'a str,
 }
@@ -60,8 +62,11 @@ impl Qemu {
         // QEMU 7.2 translates a program anew wherever it lies, which would be elsewhere in each process.
         let (processors, running): (&[&str], _) = match accelerator {
             Accelerator::Kvm => (&["-accel", "kvm", "-smp", "2", "-cpu", "host"], "maxcpus=2".to_owned()),
-            Accelerator::Tcg => (arch.emulated, ["maxcpus=1 norandmaps ", EMULATED].concat()),
+            Accelerator::Tcg => {
+                (arch.emulated, format!("maxcpus={} norandmaps {EMULATED}", boot.processors.unwrap_or(1)))
+            }
         };
+        let there_are = boot.processors.map(|number| ["-smp".to_owned(), number.to_string()]);
         let (results_port, results) = arch.results;
         // Pages that the kernel clears for safety's sake are cleared by emulated instructions.
         let line = format!(
@@ -73,6 +78,7 @@ impl Qemu {
         let child = Command::new(arch.qemu)
             .args(arch.machine)
             .args(processors)
+            .args(there_are.iter().flatten())
             .args(["-m", MEMORY, "-nodefaults", "-no-reboot", "-display", "none"])
             .arg("-kernel")
             .arg(boot.kernel)

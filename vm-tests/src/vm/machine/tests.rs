@@ -30,7 +30,7 @@ fn run(script: &[&str], limit: Duration) -> Result<Report> {
     fs::set_permissions(&qemu, fs::Permissions::from_mode(0o755))?;
     let program: &'static str = qemu.to_string_lossy().into_owned().leak();
     let arch: &'static Arch = Box::leak(Box::new(Arch { qemu: program, ..AMD64 }));
-    let boot = Boot { arch, kernel: &qemu, initramfs: &qemu, console: &console, words: "" };
+    let boot = Boot { arch, kernel: &qemu, initramfs: &qemu, console: &console, processors: None, words: "" };
     let heard = RefCell::new(0);
     let report = run_machine("6.1", &boot, Accelerator::Tcg, limit, |_: &Record| {
         *heard.borrow_mut() += 1;
@@ -114,7 +114,7 @@ fn a_qemu_that_does_not_start_is_an_error_that_names_it() {
     let arch: &'static Arch = Box::leak(Box::new(Arch { qemu: "no-such-qemu", ..AMD64 }));
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("console");
-    let boot = Boot { arch, kernel: &path, initramfs: &path, console: &path, words: "" };
+    let boot = Boot { arch, kernel: &path, initramfs: &path, console: &path, processors: None, words: "" };
     let limit = Duration::from_secs(1);
     let error = run_machine("6.1", &boot, Accelerator::Tcg, limit, |_| {}).unwrap_err();
     assert!(error.to_string().contains("no-such-qemu"));
