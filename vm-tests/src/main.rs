@@ -216,7 +216,7 @@ impl Run {
         let begun = Instant::now();
         let board = Board::new(images.iter().map(|image| image.series.clone()));
         let mut summary = Summary::new(arch, setup.accelerator, &matrix::run(&setup, &images, &board)?);
-        summary.absent = absent;
+        (summary.absent, summary.scenario_list) = (absent, self.scenario_list.clone());
         print!("{}", report::text(&summary));
         for notice in notices {
             println!("{notice}");

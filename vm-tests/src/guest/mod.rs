@@ -91,7 +91,9 @@ fn run_scenarios(lab: &Arc<Lab>, scenarios: Vec<Scenario>, results: &Results, em
     runner::run_all(lab, &together, runner::WORKERS, |scenario, progress| match progress {
         Progress::Finished(Outcome::Failed(why), _) if emulated => {
             eprintln!("guest: {}: again, alone: {why}", scenario.name);
-            let start: String = why.lines().next().unwrap_or_default().chars().take(REASON_LIMIT).collect();
+            // What was expected comes before the event that was found.
+            let start = why.lines().next().unwrap_or_default().split(" in {").next().unwrap_or_default();
+            let start: String = start.chars().take(REASON_LIMIT).collect();
             lab.note(Fact::new(AGAIN, scenario.name, start));
             again.lock().unwrap_or_else(PoisonError::into_inner).push(*scenario);
         }

@@ -65,8 +65,10 @@ pub const NF_TABLES: Need = Need::module("nf_tables", (4, 18), firewall::is_ther
 
 /// A shell to run as a traced command, and cgroup v2 to tell it apart by.
 pub const COMMANDS: Need = Need::new("bash with cgroup v2", (4, 5), || {
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let both = std::path::Path::new("/bin/bash").exists() && mounts.contains(" - cgroup2 ");
+    // A path in it may be any bytes.
+    let mounts = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
+    let has_cgroups = String::from_utf8_lossy(&mounts).contains(" - cgroup2 ");
+    let both = std::path::Path::new("/bin/bash").exists() && has_cgroups;
     if both { Ok(()) } else { Err(Errno::NOENT) }
 });
 

@@ -260,7 +260,8 @@ fn server_writes_to_no_directory_but_its_own(lab: &Lab) -> Result<()> {
             ensure!(error.kind() == ErrorKind::ReadOnlyFilesystem, "{}: {error}", other.display());
         }
     }
-    let mounts = fs::read_to_string(format!("/proc/{}/mountinfo", server.pid()))?;
+    let mounts = fs::read(format!("/proc/{}/mountinfo", server.pid()))?;
+    let mounts = String::from_utf8_lossy(&mounts);
     let writable = |mount: &&str| mount.split(' ').nth(5).is_some_and(|options| options.starts_with("rw"));
     let writable: Vec<&str> = mounts.lines().filter(writable).collect();
     ensure!(writable.len() == 1, "more can be written to than the data directory: {writable:?}");

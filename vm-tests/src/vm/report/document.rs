@@ -45,7 +45,9 @@ pub fn document(summaries: &[Summary]) -> String {
     let mut text = HEAD.to_owned();
     for summary in summaries {
         let (arch, accelerator) = (&summary.arch, &summary.accelerator);
-        let _ = write!(text, "\n## {arch}\n\nUnder QEMU ({accelerator}).\n\n{}", kernels(summary));
+        let list = summary.scenario_list.as_ref();
+        let list = list.map(|list| format!(", the scenarios of {}", list.display())).unwrap_or_default();
+        let _ = write!(text, "\n## {arch}\n\nUnder QEMU ({accelerator}){list}.\n\n{}", kernels(summary));
         for Absent { series, reason } in &summary.absent {
             let _ = write!(text, "\n{series} did not run: {reason}.\n");
         }
@@ -53,7 +55,7 @@ pub fn document(summaries: &[Summary]) -> String {
             write!(text, "\n### Scenarios\n\nPassed, of those that were to run.\n\n{}", scenarios(summary));
         text += &reasons(summary, Outcome::Unsupported, "does not run");
         text += &reasons(summary, Outcome::Failed, "failed");
-        summary.machines.iter().for_each(|machine| text += &again(machine));
+        text += &again(summary);
         for (topic, title, meaning) in TOPICS {
             let facts = facts(summary, topic);
             if !facts.is_empty() {

@@ -13,7 +13,7 @@ pub fn markdown(summary: &Summary) -> String {
         summary.arch, summary.accelerator, totals.passed, totals.failed, totals.skipped
     );
     text += &kernels(summary);
-    summary.machines.iter().for_each(|machine| text += &again(machine));
+    text += &again(summary);
     for machine in summary.machines.iter().filter(|machine| !machine.good) {
         text += &failures(machine);
     }
@@ -46,13 +46,15 @@ fn kernels(summary: &Summary) -> String {
 }
 
 /// A list of what failed beside others on one emulated processor, and was run again alone.
-pub(super) fn again(machine: &Machine) -> String {
+pub(super) fn again(summary: &Summary) -> String {
     let mut text = String::new();
-    for (scenario, why) in machine.tried_again() {
-        let _ =
-            write!(text, "\n- `{scenario}` {AGAIN} on {}, and was run again alone: {why}\n", machine.series);
+    for machine in &summary.machines {
+        for (scenario, why) in machine.tried_again() {
+            let series = &machine.series;
+            let _ = writeln!(text, "- `{scenario}` {AGAIN} on {series}, and was run again alone: {why}");
+        }
     }
-    text
+    if text.is_empty() { text } else { format!("\n{text}") }
 }
 
 fn failures(machine: &Machine) -> String {

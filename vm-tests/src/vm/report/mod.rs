@@ -6,6 +6,8 @@ mod junit;
 mod markdown;
 mod text;
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use super::arch::Arch;
@@ -31,6 +33,9 @@ pub struct Summary {
     pub machines: Vec<Machine>,
     /// Kernels that could not be had.
     pub absent: Vec<Absent>,
+    /// The list that scenarios were taken from; none where all were to run.
+    #[serde(default)]
+    pub scenario_list: Option<PathBuf>,
 }
 
 /// A kernel that was to run and could not be had.
@@ -128,6 +133,7 @@ impl Summary {
             accelerator: accelerator.to_string(),
             machines: reports.iter().map(Machine::new).collect(),
             absent: Vec::new(),
+            scenario_list: None,
         }
     }
 
