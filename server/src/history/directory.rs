@@ -198,8 +198,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let opened = open(directory.path()).unwrap();
         for key in 0..500 {
-            let json = "x".repeat(500);
-            opened.connection.execute("INSERT INTO events VALUES (?1, 1, ?2)", (key, json)).unwrap();
+            let lines = [0; 500];
+            opened.connection.execute("INSERT INTO blocks VALUES (?1, 1, 1, ?2)", (key, lines)).unwrap();
         }
         drop(opened);
         let file = directory.path().join(DATABASE);

@@ -3,6 +3,7 @@
 //! One thread writes. It is handed events through a bounded queue that never makes anybody wait; what it could not
 //! keep is counted, by trace, as `lost.history`. Reading has connections of its own.
 
+mod blocks;
 mod conditions;
 mod directory;
 mod import;

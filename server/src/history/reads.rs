@@ -6,13 +6,14 @@ use std::{
     sync::{Arc, Condvar, Mutex, PoisonError},
 };
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, named_params};
+use rusqlite::{CachedStatement, Connection, OpenFlags, OptionalExtension as _, Row, named_params};
 
 use super::{
     HistoryError,
+    blocks::{self, Block},
     conditions::Conditions,
     directory::{is_damage, leave_log},
-    schema::{MAX_SEQ, row_id, seq_of},
+    schema::{MAX_SEQ, row_id, row_id_beside, seq_of},
 };
 use crate::{
     attempt::Attempt,
@@ -162,8 +163,8 @@ pub(crate) struct Kept {
 
 const TRACES: &str =
     "SELECT key, id, created_ns, coalesce(ended_ns, touched_ns), end_reason, request, counters,
-    (SELECT min(id) FROM events WHERE id BETWEEN key << 40 AND (key << 40) + :max),
-    (SELECT max(id) FROM events WHERE id BETWEEN key << 40 AND (key << 40) + :max),
+    (SELECT min(id) FROM blocks WHERE id BETWEEN key << 40 AND (key << 40) + :max),
+    (SELECT last_seq FROM blocks WHERE id BETWEEN key << 40 AND (key << 40) + :max ORDER BY id DESC LIMIT 1),
     matched_ns, recorded_from_ns FROM traces WHERE state IN ('running', 'ended')";
 
 /// The traces, newest first.
@@ -181,9 +182,9 @@ pub(super) fn get(connection: &Connection, id: &str) -> rusqlite::Result<Option<
 
 fn kept(row: &Row<'_>) -> rusqlite::Result<Kept> {
     let counters: CountersJson = json(row, 6)?;
-    let seq = |column| row.get::<_, Option<i64>>(column).map(|id| id.map(seq_of));
+    let (first, last_seq): (Option<i64>, Option<u64>) = (row.get(7)?, row.get(8)?);
     // What was delivered and lost to history has a number too.
-    let next_seq = seq(8)?.map_or(0, |last| last + 1).max(counters.delivered + 1);
+    let next_seq = last_seq.map_or(0, |last| last + 1).max(counters.delivered + 1);
     Ok(Kept {
         key: row.get(0)?,
         id: row.get(1)?,
@@ -196,7 +197,7 @@ fn kept(row: &Row<'_>) -> rusqlite::Result<Kept> {
         request: json(row, 5)?,
         counters,
         recorded: recorded(row.get(9)?, row.get(10)?),
-        first_seq: seq(7)?.unwrap_or(next_seq),
+        first_seq: first.map_or(next_seq, seq_of),
         next_seq,
     })
 }
@@ -210,7 +211,10 @@ fn nanos(value: i64) -> UnixNano {
 }
 
 fn json<T: serde::de::DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
-    let text = row.get_ref(column)?.as_str()?;
+    parse(row.get_ref(column)?.as_str()?, column)
+}
+
+fn parse<T: serde::de::DeserializeOwned>(text: &str, column: usize) -> rusqlite::Result<T> {
     serde_json::from_str(text).map_err(|error| {
         let text = rusqlite::types::Type::Text;
         rusqlite::Error::FromSqlConversionFailure(column, text, error.into())
@@ -229,12 +233,23 @@ pub(super) fn events(
     from: u64,
     limit: usize,
 ) -> rusqlite::Result<Vec<(u64, Arc<str>)>> {
-    let mut statement = connection
-        .prepare_cached("SELECT id, json FROM events WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?3")?;
-    let rows = statement.query_map((row_id(key, from), row_id(key, MAX_SEQ), limit), |row| {
-        Ok((seq_of(row.get(0)?), row.get_ref(1)?.as_str()?.into()))
-    })?;
-    rows.collect()
+    let first = row_id(key, from);
+    // The first of them may be in the middle of a block.
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT {} FROM blocks WHERE id BETWEEN
+            coalesce((SELECT max(id) FROM blocks WHERE id BETWEEN ?1 AND ?2), ?2) AND ?3 ORDER BY id",
+        blocks::COLUMNS
+    ))?;
+    let mut rows = statement.query([row_id(key, 0), first, row_id(key, MAX_SEQ)])?;
+    let mut events = Vec::new();
+    while events.len() < limit
+        && let Some(row) = rows.next()?
+    {
+        let block = Block::of(row)?;
+        let lines = block.lines().filter(|&(id, _)| id >= first).take(limit - events.len());
+        events.extend(lines.map(|(id, json)| (seq_of(id), json.into())));
+    }
+    Ok(events)
 }
 
 /// Attempts that began before the event `before` and of which what the database can check of the filter holds,
@@ -285,7 +300,14 @@ fn page(
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let range = [first.into(), last.into()];
     let values = range.into_iter().chain(conditions.values.iter().cloned()).chain([limit.into()]);
-    statement.query_map(rusqlite::params_from_iter(values), attempt)?.collect()
+    let mut rows = statement.query(rusqlite::params_from_iter(values))?;
+    let mut lines = Lines::of(connection)?;
+    let mut attempts = Vec::new();
+    // As long as there are rows to come, SQLite shows one moment of the file to whatever is asked in between.
+    while let Some(row) = rows.next()? {
+        attempts.extend(attempt(row, &mut lines)?);
+    }
+    Ok(attempts)
 }
 
 pub(super) fn page_query(conditions: &Conditions, index: Option<&'static str>) -> String {
@@ -293,18 +315,43 @@ pub(super) fn page_query(conditions: &Conditions, index: Option<&'static str>) -
     let by = index.map_or("NOT INDEXED".to_owned(), |index| format!("INDEXED BY {index}"));
     // The inner query can do with what is in the index.
     format!(
-        "SELECT attempts.id, last_seq, retransmit_ns, json
+        "SELECT attempts.id, last_seq, retransmit_ns
          FROM (SELECT id FROM attempts {by} WHERE id BETWEEN ? AND ?{text} ORDER BY id DESC LIMIT ?) AS page
          JOIN attempts ON attempts.id = page.id
-         JOIN events ON events.id = (attempts.id & ~{MAX_SEQ}) | last_seq
          ORDER BY attempts.id DESC"
     )
 }
 
-fn attempt(row: &Row<'_>) -> rusqlite::Result<Attempt> {
-    let first_seq = seq_of(row.get(0)?);
-    let last_seq: u64 = row.get(1)?;
-    Ok(Attempt::restore(first_seq, last_seq, json(row, 2)?, json(row, 3)?, row.get_ref(3)?.as_str()?.into()))
+/// None when its newest event is not there.
+fn attempt(row: &Row<'_>, lines: &mut Lines<'_>) -> rusqlite::Result<Option<Attempt>> {
+    let (id, last_seq) = (row.get(0)?, row.get(1)?);
+    let Some(newest) = lines.find(row_id_beside(id, last_seq))? else { return Ok(None) };
+    let head = parse(newest, blocks::LINES)?;
+    Ok(Some(Attempt::restore(seq_of(id), last_seq, json(row, 2)?, head, newest.into())))
+}
+
+/// Events by their row numbers. Attempts that are neighbours mostly ended in one block, so the last one is at hand.
+struct Lines<'a> {
+    newest_before: CachedStatement<'a>,
+    block: Option<Block>,
+}
+
+impl<'a> Lines<'a> {
+    fn of(connection: &'a Connection) -> rusqlite::Result<Self> {
+        let newest_before = connection.prepare_cached(&format!(
+            "SELECT {} FROM blocks WHERE id BETWEEN ?1 AND ?2 ORDER BY id DESC LIMIT 1",
+            blocks::COLUMNS
+        ))?;
+        Ok(Self { newest_before, block: None })
+    }
+
+    fn find(&mut self, id: i64) -> rusqlite::Result<Option<&str>> {
+        if !self.block.as_ref().is_some_and(|block| block.has(id)) {
+            let range = [row_id_beside(id, 0), id];
+            self.block = self.newest_before.query_row(range, Block::of).optional()?;
+        }
+        Ok(self.block.as_ref().and_then(|block| block.line(id)))
+    }
 }
 
 /// As an attempt's peer is stored: in 16 bytes, so that networks are ranges.

@@ -4,13 +4,15 @@ use std::{io, path::Path, time::Duration};
 
 use rusqlite::{Connection, OptionalExtension as _};
 
-use super::schema::{MAX_SEQ, row_id};
+use super::schema::{MAX_SEQ, row_id, row_id_beside, seq_of};
 use crate::event::UnixNano;
 
-/// Events removed in one transaction. Between two of them, what is new is written.
-const PIECE: i64 = 2_000;
+/// Events removed in one transaction, by whole blocks. Between two of them, what is new is written.
+const PIECE: u64 = 2_000;
 /// Pages that stay in the file though they are free: 4 MiB.
 const SPARE_PAGES: i64 = 1_024;
+/// Pages that leave the file at once.
+const PAGES_AT_ONCE: i64 = 1_024;
 
 /// What may be kept.
 #[derive(Clone, Copy, Debug)]
@@ -34,15 +36,12 @@ pub(super) fn remove_piece(connection: &mut Connection, limits: &Limits) -> rusq
     let piece = connection.transaction()?;
     let Some((key, until)) = deleted(&piece)?.or(too_old(&piece, cutoff)?).or(too_much(&piece, limits)?)
     else {
-        return Ok(false);
+        drop(piece);
+        return give_back(connection);
     };
-    let last: Option<i64> = piece.query_row(
-        "SELECT max(id) FROM (SELECT id FROM events WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?3)",
-        (row_id(key, 0), until, PIECE),
-        |row| row.get(0),
-    )?;
+    let last = oldest(&piece, key, until)?.last().map(|block| block.end);
     let end = last.unwrap_or(row_id(key, MAX_SEQ));
-    piece.execute("DELETE FROM events WHERE id BETWEEN ?1 AND ?2", (row_id(key, 0), end))?;
+    piece.execute("DELETE FROM blocks WHERE id BETWEEN ?1 AND ?2", (row_id(key, 0), end))?;
     // An attempt lives as long as the event that shows how it stands.
     piece.execute(
         "DELETE FROM attempts WHERE id BETWEEN ?1 AND ?2 AND (id & ~?3) | last_seq <= ?2",
@@ -57,20 +56,49 @@ pub(super) fn remove_piece(connection: &mut Connection, limits: &Limits) -> rusq
     Ok(true)
 }
 
-/// Takes free pages out of the file, but for those that what comes next is written to.
-fn give_back(connection: &Connection) -> rusqlite::Result<()> {
+/// Takes free pages out of the file, but for those that what comes next is written to. Tells whether there are more.
+fn give_back(connection: &Connection) -> rusqlite::Result<bool> {
     let free: i64 = connection.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
-    if free <= SPARE_PAGES {
-        return Ok(());
+    let too_many = free - SPARE_PAGES;
+    if too_many <= 0 {
+        return Ok(false);
     }
     // Every page that is given back is a row of the answer.
-    let mut vacuum = connection.prepare(&format!("PRAGMA incremental_vacuum({})", free - SPARE_PAGES))?;
+    let pages = too_many.min(PAGES_AT_ONCE);
+    let mut vacuum = connection.prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
     let mut given_back = vacuum.query([])?;
     while given_back.next()?.is_some() {}
-    Ok(())
+    Ok(too_many > pages)
 }
 
-/// The key of a trace, and the last row number that is to go.
+/// A block, without what is in it.
+struct Outline {
+    id: i64,
+    /// The row number of its last event.
+    end: i64,
+    newest_ns: i64,
+}
+
+/// The oldest blocks of a trace that begin no later than `until`, as many as make up a piece.
+fn oldest(connection: &Connection, key: i64, until: i64) -> rusqlite::Result<Vec<Outline>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, last_seq, newest_ns FROM blocks WHERE id BETWEEN ?1 AND ?2 ORDER BY id",
+    )?;
+    let mut rows = statement.query([row_id(key, 0), until])?;
+    let (mut blocks, mut events) = (Vec::new(), 0);
+    while events < PIECE
+        && let Some(row) = rows.next()?
+    {
+        let (id, last_seq): (i64, u64) = (row.get(0)?, row.get(1)?);
+        // Whatever a damaged row says, it goes itself, else there would be no end to removing it.
+        let end = row_id_beside(id, last_seq).max(id);
+        blocks.push(Outline { id, end, newest_ns: row.get(2)? });
+        events += (last_seq + 1).saturating_sub(seq_of(id));
+    }
+    Ok(blocks)
+}
+
+/// The key of a trace, and the row number of the last block that is to go, or beyond.
 type Doomed = Option<(i64, i64)>;
 
 fn deleted(connection: &Connection) -> rusqlite::Result<Doomed> {
@@ -97,14 +125,9 @@ fn too_old(connection: &Connection, cutoff: i64) -> rusqlite::Result<Doomed> {
     for key in running.query_map([cutoff], |row| row.get::<_, i64>(0))? {
         let key = key?;
         // Events are in the order of time, but for those of different processors.
-        let last: Option<i64> = connection.query_row(
-            "SELECT max(id) FROM (SELECT id, time_ns FROM events WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?3)
-             WHERE time_ns < ?4",
-            (row_id(key, 0), row_id(key, MAX_SEQ), PIECE, cutoff),
-            |row| row.get(0),
-        )?;
-        if let Some(last) = last {
-            return Ok(Some((key, last)));
+        let oldest = oldest(connection, key, row_id(key, MAX_SEQ))?;
+        if let Some(last) = oldest.iter().rfind(|block| block.newest_ns < cutoff) {
+            return Ok(Some((key, last.id)));
         }
     }
     Ok(None)
@@ -118,7 +141,7 @@ fn too_much(connection: &Connection, limits: &Limits) -> rusqlite::Result<Doomed
     // Of a trace that still runs only events can go, so it must have some.
     let oldest = connection.query_row(
         "SELECT key FROM traces WHERE state <> 'running'
-            OR EXISTS (SELECT 1 FROM events WHERE id BETWEEN key << 40 AND (key << 40) + ?1) ORDER BY key LIMIT 1",
+            OR EXISTS (SELECT 1 FROM blocks WHERE id BETWEEN key << 40 AND (key << 40) + ?1) ORDER BY key LIMIT 1",
         [MAX_SEQ],
         |row| row.get::<_, i64>(0),
     );

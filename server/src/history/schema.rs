@@ -3,7 +3,11 @@
 //! Rows of events and attempts are numbered by trace and sequence number at once: a table in the order in which it
 //! is written and read needs no index for that.
 
+use std::time::Instant;
+
 use rusqlite::Connection;
+
+use super::blocks::Packer;
 
 /// Marks the file as ours (`application_id`).
 const APPLICATION: i32 = 0x5379_6e73;
@@ -13,8 +17,29 @@ const SEQ_BITS: u32 = 40;
 pub(crate) const MAX_SEQ: u64 = (1 << SEQ_BITS) - 1;
 
 /// Each brings a file from the version of its index to the next one.
-const MIGRATIONS: &[&str] =
-    &[include_str!("schema/1.sql"), include_str!("schema/2.sql"), include_str!("schema/3.sql")];
+const MIGRATIONS: &[Step] = &[
+    Step::sql(include_str!("schema/1.sql")),
+    Step::sql(include_str!("schema/2.sql")),
+    Step::sql(include_str!("schema/3.sql")),
+    Step { sql: include_str!("schema/4.sql"), then: Some(pack_events) },
+];
+
+struct Step {
+    sql: &'static str,
+    /// What SQL cannot do.
+    then: Option<fn(&Connection) -> rusqlite::Result<()>>,
+}
+
+impl Step {
+    const fn sql(sql: &'static str) -> Self {
+        Self { sql, then: None }
+    }
+
+    fn take(&self, connection: &Connection) -> rusqlite::Result<()> {
+        connection.execute_batch(self.sql)?;
+        self.then.map_or(Ok(()), |then| then(connection))
+    }
+}
 
 /// What is wrong with a file.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +66,7 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), SchemaError> {
     }
     let migration = connection.transaction()?;
     for (index, step) in MIGRATIONS.iter().enumerate().skip(version) {
-        migration.execute_batch(step)?;
+        step.take(&migration)?;
         migration.pragma_update(None, "user_version", index + 1)?;
     }
     migration.pragma_update(None, "application_id", APPLICATION)?;
@@ -49,9 +74,45 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), SchemaError> {
     Ok(())
 }
 
+/// Rows of single events become blocks.
+fn pack_events(connection: &Connection) -> rusqlite::Result<()> {
+    let begun = Instant::now();
+    let packed = pack_all(connection)?;
+    connection.execute_batch("DROP TABLE events")?;
+    if packed > 0 {
+        tracing::info!("{packed} events of history were brought to its new form in {:.1?}", begun.elapsed());
+    }
+    Ok(())
+}
+
+/// Returns how many there were.
+fn pack_all(connection: &Connection) -> rusqlite::Result<u64> {
+    let mut packer = Packer::default();
+    let mut packing = packer.begin(connection)?;
+    let mut select = connection.prepare("SELECT id, time_ns, json FROM events ORDER BY id")?;
+    let mut events = select.query([])?;
+    let mut packed = 0;
+    while let Some(event) = events.next()? {
+        if packed == 0 {
+            tracing::info!("history is brought to its new form: that may take a minute");
+        }
+        // One that is broken is no reason to do without the others.
+        let json = String::from_utf8_lossy(event.get_ref(2)?.as_bytes()?);
+        packing.add(event.get(0)?, event.get(1)?, &json)?;
+        packed += 1;
+    }
+    packing.finish()?;
+    Ok(packed)
+}
+
 /// The row of an event, or of the attempt that began with it.
 pub(super) fn row_id(key: i64, seq: u64) -> i64 {
     (key << SEQ_BITS) | seq.min(MAX_SEQ).cast_signed()
+}
+
+/// The row of another event of the same trace.
+pub(super) fn row_id_beside(id: i64, seq: u64) -> i64 {
+    row_id(id >> SEQ_BITS, seq)
 }
 
 /// The sequence number in a row number.

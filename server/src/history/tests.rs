@@ -1,6 +1,7 @@
 //! The database by itself: older files, what leaves, what queries find.
 
 use std::{
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -8,7 +9,9 @@ use std::{
 use rusqlite::{Connection, types::Value as Sql};
 
 use super::{
+    blocks::Packer,
     conditions::Conditions,
+    directory,
     queue::{Batch, Line, Message, queue},
     reads, retention, schema, writer,
 };
@@ -27,18 +30,39 @@ fn database() -> Connection {
 
 /// Attempts of one event each, with the sequence numbers 1 to `count`.
 fn fill(connection: &mut Connection, key: i64, state: &str, count: u64, time: u64) {
-    let transaction = connection.transaction().unwrap();
-    transaction
+    begin(connection, key, state, time);
+    keep(connection, [batch(key, 1..=count, time)]);
+}
+
+fn begin(connection: &Connection, key: i64, state: &str, time: u64) {
+    connection
         .execute(
             "INSERT INTO traces VALUES (?1, ?2, ?3, ?4, ?4, ?4, 'requested', '{}', '{}', NULL, NULL)",
             (key, format!("trace-{key}"), state, time.cast_signed()),
         )
         .unwrap();
-    let attempts: Vec<_> = (1..=count).map(|seq| sample("connect.failed", seq)).collect();
-    let events =
-        attempts.iter().map(|it| Line { seq: it.first_seq, time, json: Arc::clone(&it.newest) }).collect();
-    writer::keep(&transaction, &Batch { key, since: Instant::now(), events, attempts }).unwrap();
+}
+
+fn batch(key: i64, seqs: impl IntoIterator<Item = u64>, time: u64) -> Batch {
+    let attempts: Vec<_> = seqs.into_iter().map(|seq| sample("connect.failed", seq)).collect();
+    let line = |it: &Attempt| Line { seq: it.first_seq, time, json: Arc::clone(&it.newest) };
+    Batch { key, since: Instant::now(), events: attempts.iter().map(line).collect(), attempts }
+}
+
+/// Writes these at once.
+fn keep<const N: usize>(connection: &mut Connection, batches: [Batch; N]) {
+    let transaction = connection.transaction().unwrap();
+    writer::keep(&transaction, &mut Packer::default(), batches.iter().collect()).unwrap();
     transaction.commit().unwrap();
+}
+
+/// The first and the last event of each block of a trace.
+fn blocks(connection: &Connection, key: i64) -> Vec<(u64, u64)> {
+    let mut select = connection
+        .prepare("SELECT id & ((1 << 40) - 1), last_seq FROM blocks WHERE id >> 40 = ?1 ORDER BY id")
+        .unwrap();
+    let rows = select.query_map([key], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    rows.map(Result::unwrap).collect()
 }
 
 fn attempts(connection: &Connection, key: i64, filter: &str, before: Option<u64>) -> Vec<u64> {
@@ -47,8 +71,19 @@ fn attempts(connection: &Connection, key: i64, filter: &str, before: Option<u64>
     found.iter().map(|attempt| attempt.first_seq).collect()
 }
 
+/// The numbers of what is read from this one on, each of which is in its event too.
+fn seqs_from(connection: &Connection, key: i64, from: u64, limit: usize) -> Vec<u64> {
+    let events = reads::events(connection, key, from, limit).unwrap();
+    let seq = |(seq, json): &(u64, Arc<str>)| {
+        let event: serde_json::Value = serde_json::from_str(json).unwrap();
+        assert_eq!(event["seq"], *seq);
+        *seq
+    };
+    events.iter().map(seq).collect()
+}
+
 fn seqs(connection: &Connection, key: i64) -> Vec<u64> {
-    reads::events(connection, key, 1, 10_000).unwrap().iter().map(|(seq, _)| *seq).collect()
+    seqs_from(connection, key, 1, 10_000)
 }
 
 #[test]
@@ -57,12 +92,125 @@ fn a_file_of_the_first_version_is_brought_to_the_newest() {
     connection.execute_batch(include_str!("schema/1-filled.sql")).unwrap();
     schema::migrate(&mut connection).unwrap();
     let version: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
-    assert_eq!(version, 3);
+    assert_eq!(version, 4);
     let kept = reads::list(&connection).unwrap();
     assert_eq!((kept.len(), kept[0].id.as_str(), kept[0].next_seq), (1, "0123456789ab", 3));
     assert_eq!(seqs(&connection, 1), [1, 2]);
     assert_eq!(attempts(&connection, 1, "cause=timeout peer=203.0.113.0/24 port=22", None), [1]);
     assert_eq!(kept[0].recorded, None);
+    let events = reads::events(&connection, 1, 1, 2).unwrap();
+    assert!(include_str!("schema/1-filled.sql").contains(&*events[0].1), "{}", events[0].1);
+    assert_eq!(blocks(&connection, 1), [(1, 2)]);
+}
+
+#[test]
+fn a_large_file_of_an_older_version_is_brought_to_the_newest_and_becomes_small() {
+    let mut connection = Connection::open_in_memory().unwrap();
+    connection.pragma_update(None, "auto_vacuum", "INCREMENTAL").unwrap();
+    connection.execute_batch(include_str!("schema/1-filled.sql")).unwrap();
+    let fill =
+        "WITH RECURSIVE more (id) AS (SELECT (1 << 40) | 3 UNION ALL SELECT id + 1 FROM more LIMIT 20000)
+        INSERT INTO events
+        SELECT more.id, time_ns, json FROM more JOIN events AS newest ON newest.id = (1 << 40) | 2";
+    connection.execute_batch(fill).unwrap();
+    let pages = |connection: &Connection| {
+        connection.pragma_query_value(None, "page_count", |row| row.get::<_, i64>(0)).unwrap()
+    };
+    let full = pages(&connection);
+    schema::migrate(&mut connection).unwrap();
+    let blocks = blocks(&connection, 1);
+    assert!(blocks.len() > 100, "{blocks:?}");
+    assert!(blocks.windows(2).all(|pair| pair[0].1 + 1 == pair[1].0), "{blocks:?}");
+    assert_eq!((blocks[0].0, blocks[blocks.len() - 1].1), (1, 20_002));
+    assert_eq!(reads::events(&connection, 1, 1, 30_000).unwrap().len(), 20_002);
+    assert_eq!(attempts(&connection, 1, "", None), [1]);
+    remove_all(&mut connection, &limits(Duration::MAX, u64::MAX));
+    let left = pages(&connection);
+    assert!(full > 2_500 && left < 1_024 + full / 5, "of {full} pages {left} are left");
+}
+
+#[test]
+fn events_make_blocks_of_64_kib_without_holes() {
+    let mut connection = database();
+    // In one transaction, beside those of another trace.
+    keep(&mut connection, [batch(2, 1..=1000, 1), batch(1, 1..=300, 1), batch(2, 1001..=1010, 1)]);
+    keep(&mut connection, [batch(2, 1011..=1012, 1)]);
+    keep(&mut connection, [batch(1, [301, 302, 304, 900], 1)]);
+    let [first, .., last] = blocks(&connection, 2)[..] else { panic!("one block") };
+    assert_eq!(
+        blocks(&connection, 1).split_off(blocks(&connection, 1).len() - 3),
+        [(301, 302), (304, 304), (900, 900)]
+    );
+    assert_eq!(last, (1011, 1012), "another transaction, another block");
+    let size = |seqs: (u64, u64)| -> usize {
+        (seqs.0..=seqs.1).map(|seq| sample("connect.failed", seq).newest.len() + 1).sum()
+    };
+    assert!(size(first) <= 64 << 10 && size((first.0, first.1 + 1)) > 64 << 10, "{first:?}");
+    assert_eq!(seqs(&connection, 2), Vec::from_iter(1..=1012));
+    assert_eq!(seqs_from(&connection, 1, 299, 9), [299, 300, 301, 302, 304, 900]);
+    assert_eq!(seqs_from(&connection, 1, 303, 1), [304], "from the first one that is there");
+    assert_eq!(seqs_from(&connection, 1, 901, 9), [0; 0], "none of another trace");
+    for from in [first.1 - 1, first.1, first.1 + 1] {
+        assert_eq!(seqs_from(&connection, 2, from, 3), [from, from + 1, from + 2]);
+    }
+    let newest = |before| attempts(&connection, 2, "", Some(before));
+    assert_eq!(newest(first.1 + 3), [first.1 + 2, first.1 + 1, first.1]);
+    assert_eq!(attempts(&connection, 1, "", Some(901)), [900, 304, 302]);
+    assert_eq!(attempts(&connection, 1, "", Some(302)), [301, 300, 299]);
+}
+
+#[test]
+fn a_line_may_be_longer_than_a_block() {
+    let mut connection = database();
+    let mut batch = batch(1, 1..=3, 1);
+    let long: Arc<str> = format!("{{\"seq\":2,\"long\":\"{}\"}}\r", "x".repeat(1 << 20)).into();
+    batch.events[1].json = Arc::clone(&long);
+    keep(&mut connection, [batch]);
+    assert_eq!(blocks(&connection, 1), [(1, 1), (2, 2), (3, 3)]);
+    assert_eq!(reads::events(&connection, 1, 2, 1).unwrap(), [(2, long)]);
+}
+
+#[test]
+fn a_broken_block_is_an_error_of_those_who_want_it_and_of_nobody_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("history.db");
+    let (mut connection, _) = directory::open_database(&file).unwrap();
+    begin(&connection, 1, "ended", 1);
+    keep(&mut connection, [batch(1, 1..=3, 1)]);
+    keep(&mut connection, [batch(1, 4..=6, 1)]);
+    keep(&mut connection, [batch(1, 7..=9, 1)]);
+    let broken: i64 =
+        connection.query_row("SELECT id FROM blocks WHERE last_seq = 6", [], |row| row.get(0)).unwrap();
+    let ruin = |how: &str| {
+        let ruined = connection.execute(&format!("UPDATE blocks SET {how} WHERE id = ?1"), [broken]).unwrap();
+        assert_eq!(ruined, 1);
+    };
+    ruin("lines = zeroblob(100)");
+    check_broken(&file, "block");
+    ruin("lines = x'ffffffff00'");
+    check_broken(&file, "cannot hold");
+    ruin("lines = (SELECT lines FROM blocks WHERE last_seq = 3), last_seq = 5");
+    check_broken(&file, "a block has 3 lines for the events 4 to 5");
+    // It leaves as others do.
+    remove_all(&mut connection, &limits(Duration::from_secs(1), u64::MAX));
+    assert!(reads::list(&connection).unwrap().is_empty() && blocks(&connection, 1).is_empty());
+}
+
+/// Of nine attempts, those from 4 to 6 are in a broken block.
+fn check_broken(file: &Path, how: &str) {
+    let readers = reads::Readers::of(file);
+    let events = |from, limit| readers.with(|connection| reads::events(connection, 1, from, limit));
+    let attempts = |before| {
+        readers
+            .with(|connection| reads::attempts(connection, 1, &Filter::default(), UnixNano::now(), before, 3))
+    };
+    for error in [events(1, 9).err(), events(4, 1).err(), attempts(Some(7)).err(), attempts(Some(8)).err()] {
+        let error = error.unwrap().to_string();
+        assert!(error.contains(how), "{error}");
+    }
+    assert_eq!((events(1, 3).unwrap().len(), events(7, 3).unwrap().len()), (3, 3));
+    assert_eq!((attempts(Some(4)).unwrap().len(), attempts(None).unwrap().len()), (3, 3));
+    assert!(readers.damage().is_none(), "nothing that the file is set aside for");
 }
 
 #[test]
@@ -111,12 +259,7 @@ fn a_page_goes_on_behind_the_newest_attempts() {
     let mut connection = database();
     // Few are among the newest, many before them, and between the two there are none.
     fill(&mut connection, 1, "ended", 5, 1);
-    let newest: Vec<_> = [100_000, 100_001].map(|seq| sample("connect.failed", seq)).into();
-    let transaction = connection.transaction().unwrap();
-    let line = |it: &Attempt| Line { seq: it.first_seq, time: 1, json: Arc::clone(&it.newest) };
-    let events = newest.iter().map(line).collect();
-    writer::keep(&transaction, &Batch { key: 1, since: Instant::now(), events, attempts: newest }).unwrap();
-    transaction.commit().unwrap();
+    keep(&mut connection, [batch(1, [100_000, 100_001], 1)]);
     for filter in
         ["peer=::/64", "cause=timeout,refused", "peer=::/64 cause=timeout", "peer=::/64 duration>1ms"]
     {
@@ -165,16 +308,13 @@ fn what_has_left_gives_its_room_back() {
     let mut connection = Connection::open_in_memory().unwrap();
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL").unwrap();
     schema::migrate(&mut connection).unwrap();
-    fill(&mut connection, 1, "ended", 20_000, 1);
+    fill(&mut connection, 1, "ended", 40_000, 1);
     let pages = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).unwrap();
     let full = pages("page_count");
     remove_all(&mut connection, &limits(Duration::from_secs(50), u64::MAX));
     let pages = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).unwrap();
     let (left, free) = (pages("page_count"), pages("freelist_count"));
-    assert!(
-        full > 2 * 1_024 && left < full / 2 && free == 1_024,
-        "of {full} pages {left} are left, {free} free"
-    );
+    assert!(full > 1_500 && left < 1_100 && free == 1_024, "of {full} pages {left} are left, {free} free");
 }
 
 #[test]
@@ -192,6 +332,36 @@ fn what_is_too_old_leaves_with_its_trace() {
         (0, 0, 3)
     );
     assert_eq!(attempts(&connection, 1, "", None), [0; 0]);
+}
+
+#[test]
+fn blocks_leave_whole_and_some_at_a_time() {
+    let mut connection = database();
+    let now = UnixNano::now().0;
+    begin(&connection, 1, "running", 1);
+    keep(&mut connection, [batch(1, 1..=5000, 1)]);
+    let whole = blocks(&connection, 1);
+    keep(&mut connection, [batch(1, 5001..=5003, now)]);
+    let limits = limits(Duration::from_secs(50), u64::MAX);
+    assert!(retention::remove_piece(&mut connection, &limits).unwrap());
+    let left = blocks(&connection, 1);
+    let gone = whole.len() + 1 - left.len();
+    assert_eq!(whole[gone].0, left[0].0);
+    assert!(whole[gone - 1].0 <= 2000 && 2000 <= whole[gone - 1].1, "{:?}", whole[gone - 1]);
+    let first = left[0].0;
+    assert_eq!(seqs_from(&connection, 1, 1, 2), [first, first + 1]);
+    assert_eq!(attempts(&connection, 1, "", Some(first + 1)), [first]);
+    remove_all(&mut connection, &limits);
+    assert_eq!(seqs(&connection, 1), [5001, 5002, 5003], "what is new stays");
+    assert_eq!(attempts(&connection, 1, "", Some(5003)), [5002, 5001]);
+
+    // A block is as old as its newest event.
+    let mut events = batch(2, 1..=3, 1);
+    events.events[1].time = now;
+    begin(&connection, 2, "running", 1);
+    keep(&mut connection, [events]);
+    remove_all(&mut connection, &limits);
+    assert_eq!(seqs(&connection, 2), [1, 2, 3]);
 }
 
 #[test]

@@ -14,6 +14,7 @@ use rusqlite::{Connection, ErrorCode, Transaction};
 
 use super::{
     Limits, Record, STALLED, Shared,
+    blocks::Packer,
     directory::{self, Inode, Opened},
     queue::{Batch, Message, Queued},
     reads::address_bytes,
@@ -43,6 +44,7 @@ pub(super) struct Writer {
     queued: Queued,
     shared: Arc<Shared>,
     limits: Limits,
+    packer: Packer,
     /// What became of the last file, while no new one could be opened yet.
     gone: Option<Gone>,
     followed: HashMap<i64, Followed>,
@@ -87,6 +89,7 @@ impl Writer {
             queued,
             shared,
             limits,
+            packer: Packer::default(),
             gone: None,
             followed: HashMap::new(),
             settled: Vec::new(),
@@ -174,13 +177,15 @@ impl Writer {
     /// Writes events, and the rows of their traces, so that both tell of the same moment.
     fn write(&mut self, messages: &[Message]) -> rusqlite::Result<()> {
         let transaction = self.connection.transaction()?;
+        let batches = messages.iter().filter_map(|message| match message {
+            Message::Keep(batch) => Some(batch),
+            _ => None,
+        });
         let mut written = HashMap::<i64, u64>::new();
-        for message in messages {
-            if let Message::Keep(batch) = message {
-                keep(&transaction, batch)?;
-                *written.entry(batch.key).or_default() += batch.events.len() as u64;
-            }
+        for batch in batches.clone() {
+            *written.entry(batch.key).or_default() += batch.events.len() as u64;
         }
+        keep(&transaction, &mut self.packer, batches.collect())?;
         for (&key, followed) in self.followed.iter().filter(|(_, followed)| followed.stale) {
             write_row(&transaction, key, followed, written.get(&key).copied().unwrap_or(0))?;
         }
@@ -385,11 +390,25 @@ fn close_interrupted(connection: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-pub(super) fn keep(transaction: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
-    let mut event = transaction.prepare_cached("INSERT OR REPLACE INTO events VALUES (?1, ?2, ?3)")?;
-    for line in &batch.events {
-        event.execute((row_id(batch.key, line.seq), line.time.cast_signed(), &*line.json))?;
+/// Writes events, and the attempts as they stand after them.
+pub(super) fn keep(
+    transaction: &Transaction<'_>,
+    packer: &mut Packer,
+    mut batches: Vec<&Batch>,
+) -> rusqlite::Result<()> {
+    // Those of one trace together, in their order: they make larger blocks.
+    batches.sort_by_key(|batch| batch.key);
+    let mut packing = packer.begin(transaction)?;
+    for batch in &batches {
+        for line in &batch.events {
+            packing.add(row_id(batch.key, line.seq), line.time.cast_signed(), &line.json)?;
+        }
     }
+    packing.finish()?;
+    batches.iter().try_for_each(|batch| keep_attempts(transaction, batch))
+}
+
+fn keep_attempts(transaction: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
     // To replace a row that has indexes, SQLite notes the pages that it changes, whether there was a row or not.
     let mut row = transaction.prepare_cached(
         "INSERT INTO attempts VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
