@@ -77,10 +77,10 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), SchemaError> {
 /// Rows of single events become blocks.
 fn pack_events(connection: &Connection) -> rusqlite::Result<()> {
     let begun = Instant::now();
-    let packed = pack_all(connection)?;
+    let count = pack_all(connection)?;
     connection.execute_batch("DROP TABLE events")?;
-    if packed > 0 {
-        tracing::info!("{packed} events of history were brought to its new form in {:.1?}", begun.elapsed());
+    if count > 0 {
+        tracing::info!("{count} events of history were brought to its new form in {:.1?}", begun.elapsed());
     }
     Ok(())
 }
@@ -91,18 +91,18 @@ fn pack_all(connection: &Connection) -> rusqlite::Result<u64> {
     let mut packing = packer.begin(connection)?;
     let mut select = connection.prepare("SELECT id, time_ns, json FROM events ORDER BY id")?;
     let mut events = select.query([])?;
-    let mut packed = 0;
+    let mut count = 0;
     while let Some(event) = events.next()? {
-        if packed == 0 {
+        if count == 0 {
             tracing::info!("history is brought to its new form: that may take a minute");
         }
         // One that is broken is no reason to do without the others.
         let json = String::from_utf8_lossy(event.get_ref(2)?.as_bytes()?);
         packing.add(event.get(0)?, event.get(1)?, &json)?;
-        packed += 1;
+        count += 1;
     }
     packing.finish()?;
-    Ok(packed)
+    Ok(count)
 }
 
 /// The row of an event, or of the attempt that began with it.

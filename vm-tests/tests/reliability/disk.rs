@@ -20,7 +20,8 @@ pub(crate) fn history_mib(data: &Path) -> [u64; 2] {
         .map(|file| fs::metadata(data.join(file)).map_or(0, |metadata| metadata.len() >> 20))
 }
 
-const HISTORY_MIB: u64 = 64;
+/// Less than the storm makes, compressed as it is.
+const HISTORY_MIB: u64 = 24;
 /// What a storm waits for less than once.
 const LOOK: Duration = Duration::from_millis(50);
 
