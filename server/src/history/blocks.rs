@@ -21,7 +21,7 @@ const SIZE_BYTES: usize = size_of::<u32>();
 /// Of LZ4, a byte stands for so many at most.
 const MAX_RATIO: usize = 255;
 
-/// Compresses; what it takes to do that is there for the next blocks, too.
+/// Compresses. The room that it takes is taken by the first block, and stays for the next ones.
 pub(super) struct Packer {
     lines: Vec<u8>,
     packed: Vec<u8>,
@@ -30,11 +30,7 @@ pub(super) struct Packer {
 
 impl Default for Packer {
     fn default() -> Self {
-        Self {
-            lines: Vec::with_capacity(BLOCK_BYTES),
-            packed: vec![0; PACKED_BYTES],
-            table: CompressTable::large(),
-        }
+        Self { lines: Vec::new(), packed: Vec::new(), table: CompressTable::large() }
     }
 }
 
