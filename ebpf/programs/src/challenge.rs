@@ -19,6 +19,10 @@ fn challenge(ctx: RawTracePointContext) -> i32 {
 
 #[inline(always)]
 fn challenged(ctx: &RawTracePointContext, sock: u64) -> Result<(), Fault> {
+    // A reset on behalf of no socket: somebody is refused here.
+    if sock == 0 {
+        return Ok(());
+    }
     let Some(attempt) = attempt::find(sock) else { return Ok(()) };
     attempt.challenges = attempt.challenges.saturating_add(1);
     tell(ctx, sock, attempt, &News::now(kind::CHALLENGE))

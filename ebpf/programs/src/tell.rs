@@ -22,9 +22,10 @@ use crate::{
 #[map]
 static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 
-/// When the reader of `EVENTS` was last woken, by whichever processor.
+/// Until when, in boot-time nanoseconds, the reader of `EVENTS` needs no waking, as it will look by itself: it says so
+/// here, and so does whichever processor wakes it (`Tracer::read`).
 #[map]
-static WOKEN: Array<u64> = Array::with_max_entries(1, 0);
+static AWAKE_UNTIL: Array<u64> = Array::with_max_entries(1, 0);
 
 // Flags of bpf_ringbuf_output and bpf_ringbuf_submit.
 pub(crate) const BPF_RB_NO_WAKEUP: u64 = 1;
@@ -114,18 +115,18 @@ pub(crate) fn send(ctx: &impl EbpfContext, record: &Record, user: UserStack) {
     }
 }
 
-/// Whether a record wakes the reader. The first of a while does; the reader looks again when the while is over
-/// (`Tracer::read`). An interrupt to the own processor for each record would cost more than all the rest.
+/// Whether a record wakes the reader: only when that will not look by itself soon. An interrupt to the own processor for
+/// each record would cost more than all the rest.
 #[inline(always)]
 fn wake_up(time_ns: u64) -> u64 {
-    let Some(woken) = WOKEN.get_ptr_mut(0) else { return BPF_RB_FORCE_WAKEUP };
-    // SAFETY: the value is always there. Two processors that both find it old both wake the reader, which is once
+    let Some(awake_until) = AWAKE_UNTIL.get_ptr_mut(0) else { return BPF_RB_FORCE_WAKEUP };
+    // SAFETY: the value is always there. Two processors that both find it past both wake the reader, which is once
     // too often and does no harm.
     unsafe {
-        if time_ns - *woken < WAKE_EVERY_NS {
+        if time_ns < *awake_until {
             return BPF_RB_NO_WAKEUP;
         }
-        *woken = time_ns;
+        *awake_until = time_ns + WAKE_EVERY_NS;
     }
     BPF_RB_FORCE_WAKEUP
 }

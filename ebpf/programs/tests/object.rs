@@ -89,6 +89,7 @@ type MapShape = (&'static str, u32, usize, usize, u32, u32);
 
 const MAPS: &[MapShape] = &[
     ("ATTEMPTS", kind::HASH, size_of::<u64>(), size_of::<Attempt>(), 16_384, 0),
+    ("AWAKE_UNTIL", kind::ARRAY, size_of::<u32>(), size_of::<u64>(), 1, 0),
     ("CODE", kind::LRU_HASH, size_of::<record::Program>(), size_of::<Code>(), 1024, 0),
     ("CODE_SCRATCH", kind::PER_CPU_ARRAY, size_of::<u32>(), size_of::<Code>(), 1, 0),
     ("COUNTERS", kind::PER_CPU_ARRAY, size_of::<u32>(), size_of::<Counters>(), 1, 0),
@@ -101,7 +102,6 @@ const MAPS: &[MapShape] = &[
     ("FILTER_PORTS", kind::ARRAY, size_of::<u32>(), size_of::<u64>(), 2 * PORT_WORDS, 0),
     ("STACK_SCRATCH", kind::PER_CPU_ARRAY, size_of::<u32>(), size_of::<Stack<USER_FRAMES>>(), 1, 0),
     ("USER_STACKS", kind::HASH, size_of::<u64>(), size_of::<Stack<USER_FRAMES>>(), 16_384, 0),
-    ("WOKEN", kind::ARRAY, size_of::<u32>(), size_of::<u64>(), 1, 0),
 ];
 
 #[test]

@@ -4,7 +4,7 @@ use std::{fs, io, time::Duration};
 
 use aya::{
     Ebpf,
-    maps::{HashMap, MapData, MapError, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf},
     programs::ProgramFd,
 };
 use synscope_ebpf::record::{Attempt, Counters, WAKE_EVERY_NS};
@@ -96,8 +96,11 @@ pub struct CounterReader {
 const COUNTER_WORDS: usize = size_of::<Counters>() / size_of::<u64>();
 const ATTEMPT_WORDS: usize = size_of::<Attempt>() / size_of::<u64>();
 
-/// Twice the time in which nobody is woken: a record may be submitted a little after its time was taken.
-const LOOK_AGAIN_AFTER: Duration = Duration::from_nanos(2 * WAKE_EVERY_NS);
+/// How long the reader waits between two looks at the ring buffer while there are events.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_nanos(WAKE_EVERY_NS).saturating_add(LATE);
+/// How much later than its time a record may be submitted, and how late the reader may be for a look, before anything
+/// comes of it: a record that waits for the next one, or an interrupt that had not been needed.
+const LATE: Duration = Duration::from_millis(2);
 
 /// No attempt lasts longer: 127 retries, the most that `tcp_syn_retries` takes, 120 s apart at most.
 const LONGEST_ATTEMPT_NS: u64 = 127 * 120 * 1_000_000_000;
@@ -116,14 +119,50 @@ impl CounterReader {
     }
 }
 
+/// When the reader looks at the ring buffer.
+struct Waking {
+    /// Before that moment no record wakes the reader; the programs look at it.
+    awake_until: Array<MapData, u64>,
+    /// What the reader itself has said there, last: boot-time nanoseconds.
+    promised_ns: u64,
+    /// When to look for records that wake nobody.
+    look_again: Option<Instant>,
+}
+
+impl Waking {
+    /// After a look that found something, or found nothing, and took all or left some.
+    fn plan(&mut self, found: bool, was_woken: bool, is_empty: bool) -> io::Result<()> {
+        let now = Clock::boot_ns();
+        if found && (is_empty || self.promised_ns < now + nanoseconds(LATE)) {
+            self.promised_ns = now + nanoseconds(LOOK_AGAIN_AFTER + LATE);
+            self.awake_until.set(0, self.promised_ns, 0).map_err(io::Error::other)?;
+        }
+        let wait = match (is_empty, found) {
+            (false, _) => Duration::ZERO,
+            (true, true) => LOOK_AGAIN_AFTER,
+            (true, false) => {
+                let kept = self.promised_ns + nanoseconds(LATE);
+                // A record that woke the reader may still wait for one before it.
+                let late = if was_woken { LOOK_AGAIN_AFTER } else { Duration::ZERO };
+                late.max(Duration::from_nanos(kept.saturating_sub(now)))
+            }
+        };
+        self.look_again = (!is_empty || !wait.is_zero()).then(|| Instant::now() + wait);
+        Ok(())
+    }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// A running trace. Dropping it detaches and unloads everything.
 pub struct Tracer {
     /// Closing a link detaches its program.
     links: Vec<(&'static Probe, Link)>,
     watch: Watch,
     ring: AsyncFd<RingBuf<MapData>>,
-    /// When to look for records that woke nobody.
-    look_again: Option<Instant>,
+    waking: Waking,
     decoder: Decoder,
     programs: Vec<(&'static Probe, ProgramFd)>,
     attempts: HashMap<MapData, u64, [u64; ATTEMPT_WORDS]>,
@@ -142,6 +181,11 @@ impl Tracer {
         options.filter.install(&mut ebpf).map_err(refused)?;
         let counters = CounterReader { map: map(&mut ebpf, "COUNTERS").map_err(refused)? };
         let attempts = map(&mut ebpf, "ATTEMPTS").map_err(refused)?;
+        let waking = Waking {
+            awake_until: map(&mut ebpf, "AWAKE_UNTIL").map_err(refused)?,
+            promised_ns: 0,
+            look_again: None,
+        };
         let ring: RingBuf<MapData> = map(&mut ebpf, "EVENTS").map_err(refused)?;
         // SAFETY: a RingBuf owns its map's descriptor and gives out the same one until it is dropped.
         let ring = unsafe { AsyncFd::register(ring) }.map_err(|error| Error::Io {
@@ -155,19 +199,19 @@ impl Tracer {
             .collect::<Result<_, Error>>()?;
         let watch = Watch::over(&programs)
             .map_err(|source| Error::Io { doing: "looking after the attached programs".into(), source })?;
-        let (decoder, look_again) = (Decoder::new(), None);
-        let tracer = Self { links, watch, ring, look_again, decoder, programs, attempts, _ebpf: ebpf };
+        let decoder = Decoder::new();
+        let tracer = Self { links, watch, ring, waking, decoder, programs, attempts, _ebpf: ebpf };
         Ok((tracer, counters))
     }
 
     /// Waits until there are events, and appends up to `limit` of them. May be cancelled without loss.
     ///
-    /// The first record of each [`WAKE_EVERY_NS`] wakes the reader. Those that follow are found by looking again, and
-    /// while there are some, the reader looks no more often than that: from an empty look on, the next one wakes it.
+    /// A record wakes the reader. Those that follow are found by looking again, and while there are some, none wakes it:
+    /// it says that it will look by itself. From an empty look on, the next one wakes it.
     pub async fn read(&mut self, events: &mut Vec<Event>, limit: usize) -> io::Result<()> {
         loop {
-            let was_woken = self.look_again.is_none();
-            match self.look_again {
+            let was_woken = self.waking.look_again.is_none();
+            match self.waking.look_again {
                 Some(moment) => tokio::time::sleep_until(moment).await,
                 // Readiness is edge-triggered: what comes from here on makes the ring ready anew.
                 None => self.ring.readable().await?.clear_ready(),
@@ -176,9 +220,7 @@ impl Tracer {
             let before = events.len();
             let is_empty = self.drain(events, limit);
             let found = events.len() > before;
-            let wait = if is_empty { LOOK_AGAIN_AFTER } else { Duration::ZERO };
-            // A record that woke the reader may still wait for one before it.
-            self.look_again = (found || was_woken || !is_empty).then(|| Instant::now() + wait);
+            self.waking.plan(found, was_woken, is_empty)?;
             if found {
                 return Ok(());
             }

@@ -40,6 +40,8 @@ pub enum Step {
     Retransmit(Index, i32),
     /// `tcp_send_reset(sk, skb)`
     Challenge(Index),
+    /// `tcp_send_reset(NULL, skb)`: a packet is refused that belongs to no socket.
+    Refusal,
     /// `tcp_receive_reset(sk)`
     Reset(Index),
     /// `inet_sk_error_report(sk)`
@@ -74,6 +76,8 @@ pub enum Step {
     Counted(Index, u16),
     /// User space reads the ring buffer empty.
     Drain,
+    /// The reader says that it will look by itself within so many nanoseconds.
+    Promise(u64),
 }
 
 /// A record that a case expects, by what it is about; owner, addresses and times come from the reference.

@@ -184,6 +184,7 @@ impl Bench {
                     fabric.change(&self.kernel, *sock, socket, &mut self.arena);
                 }
                 Step::Drain => drain(ebpf, &mut told)?,
+                Step::Promise(ns) => promise(ebpf, *ns)?,
                 Step::Unkept(sock) => forget_stack(ebpf, fabric.sockets[*sock])?,
                 Step::Counted(sock, count) => set_counts(ebpf, fabric.sockets[*sock], *count)?,
                 fired => self.fire(ebpf, &fabric, fired)?,
@@ -286,6 +287,7 @@ fn arguments(fabric: &Fabric, step: &Step) -> Option<(&'static str, [u64; 3])> {
         Step::State(sock, old, new) => ("set_state", [socket(sock), old.into(), new.into()]),
         Step::Retransmit(sock, error) => ("retransmit", [socket(sock), 0, unsigned(error)]),
         Step::Challenge(sock) => ("challenge", [socket(sock), 0, 0]),
+        Step::Refusal => ("challenge", [0; 3]),
         Step::Reset(sock) => ("receive_reset", [socket(sock), 0, 0]),
         Step::Report(sock) => ("error_report", [socket(sock), 0, 0]),
         Step::SynAck(request) => ("synack", [0, fabric.requests[request], 0]),
@@ -298,7 +300,7 @@ fn programs_of(case: &Case) -> impl Iterator<Item = &'static str> {
     let name = |step: &Step| match step {
         Step::State(..) => Some("set_state"),
         Step::Retransmit(..) => Some("retransmit"),
-        Step::Challenge(_) => Some("challenge"),
+        Step::Challenge(_) | Step::Refusal => Some("challenge"),
         Step::Reset(_) => Some("receive_reset"),
         Step::Report(_) => Some("error_report"),
         Step::SynAck(_) => Some("synack"),
@@ -370,6 +372,11 @@ fn set_counts(ebpf: &mut Ebpf, sock: u64, count: u16) -> Result<(), Wrong> {
     let mut value = attempts.get(&sock, 0)?;
     settings::set_counts(&mut value, count);
     Ok(attempts.insert(sock, value, 0)?)
+}
+
+fn promise(ebpf: &mut Ebpf, ns: u64) -> Result<(), Wrong> {
+    let mut awake_until: Array<_, u64> = Array::try_from(map(ebpf, "AWAKE_UNTIL")?)?;
+    Ok(awake_until.set(0, now()? + ns, 0)?)
 }
 
 fn forget_stack(ebpf: &mut Ebpf, sock: u64) -> Result<(), Wrong> {

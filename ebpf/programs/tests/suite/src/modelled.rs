@@ -166,6 +166,7 @@ impl<'a> Bench<'a> {
             }
             Step::Retransmit(sock, error) => self.fire("retransmit", &[socket(sock), 0, unsigned(*error)]),
             Step::Challenge(sock) => self.fire("challenge", &[socket(sock)]),
+            Step::Refusal => self.fire("challenge", &[0]),
             Step::Reset(sock) => self.fire("receive_reset", &[socket(sock)]),
             Step::Report(sock) => self.fire("error_report", &[socket(sock)]),
             Step::SynAck(request) => self.fire("synack", &[0, self.fabric.requests[*request]]),
@@ -178,6 +179,10 @@ impl<'a> Bench<'a> {
                 Ok(())
             }
             Step::Drain => self.drain(),
+            Step::Promise(ns) => {
+                let until = self.machine.world.now_ns + ns;
+                Ok(self.machine.update("AWAKE_UNTIL", &0_u32.to_le_bytes(), &until.to_le_bytes())?)
+            }
             Step::Unkept(sock) => {
                 let key = self.fabric.sockets[*sock].to_le_bytes();
                 Ok(self.machine.remove("USER_STACKS", &key)?)

@@ -208,8 +208,8 @@ fn challenges() -> Vec<Case> {
         case("challenged once, and then it succeeds: told, however quick")
             .steps([connect(0), Step::Challenge(0), Step::Wait(MS), establish(0)])
             .tells([challenged(1), Told { challenges: 1, ..told(kind::ESTABLISHED) }]),
-        case("a reset that is sent for no socket is no challenge")
-            .steps([Step::Challenge(0), Step::Reset(0)])
+        case("a reset that is sent for no socket, or for no attempt's, is no challenge")
+            .steps([Step::Refusal, Step::Challenge(0), connect(0), Step::Refusal, Step::Reset(0)])
             .tells([]),
     ]
 }

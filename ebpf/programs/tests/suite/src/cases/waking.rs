@@ -1,4 +1,5 @@
-//! Which records wake the reader of the ring buffer: the first, and then one in each while, on any processor.
+//! Which records wake the reader of the ring buffer: the first, and then one in each while, on any processor; none while
+//! the reader looks by itself.
 
 use synscope_ebpf::record::WAKE_EVERY_NS;
 
@@ -15,6 +16,34 @@ const SOCKETS: usize = 5;
 type Tell = fn(usize) -> Step;
 
 pub(super) fn cases() -> Vec<Case> {
+    let told = kinds();
+    told.into_iter().chain([promised()]).collect()
+}
+
+/// While the reader looks by itself, nobody wakes it; then the next one does, and one in each while from then on.
+fn promised() -> Case {
+    const PROMISED: u64 = 4 * WAKE_EVERY_NS;
+    let told = [
+        Step::Wait(2 * S),
+        Step::Promise(PROMISED),
+        connect(0),
+        Step::Wait(PROMISED - 1),
+        connect(1),
+        Step::Wait(1),
+        connect(2),
+        Step::Wait(WAKE_EVERY_NS - 1),
+        connect(3),
+        Step::Wait(1),
+        connect(4),
+    ];
+    case("a reader that looks by itself is not woken")
+        .sockets(vec![v4(); SOCKETS])
+        .with(|options| options.starts = true)
+        .steps(told)
+        .counts(|counters| counters.produced == 5)
+}
+
+fn kinds() -> Vec<Case> {
     let kinds: [(&str, Tell); 8] = [
         ("a start", connect),
         ("a retransmit", |sock| Step::Retransmit(sock, 0)),

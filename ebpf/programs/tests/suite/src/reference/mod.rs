@@ -79,8 +79,8 @@ pub struct Reference<'a> {
     ring_used: usize,
     reads: usize,
     wakes: usize,
-    /// When the reader was last woken.
-    woken: u64,
+    /// Until when the reader needs no waking.
+    awake_until: u64,
     counted: u64,
     sent: Vec<Sent>,
 }
@@ -117,7 +117,7 @@ impl<'a> Reference<'a> {
             ring_used: 0,
             reads: 0,
             wakes: 0,
-            woken: 0,
+            awake_until: 0,
             counted: host.counted,
             sent: Vec::new(),
         }
@@ -170,6 +170,7 @@ impl<'a> Reference<'a> {
             Step::UserStack(error) => self.user_stack_error = *error,
             Step::Address(address, port, len) => self.address = Some((*address, *port, *len)),
             Step::Drain => self.ring_used = 0,
+            Step::Promise(ns) => self.awake_until = self.now + ns,
             Step::Unkept(sock) => {
                 if let Some((_, stack)) = self.attempts.get_mut(sock) {
                     *stack = None;
@@ -264,8 +265,8 @@ impl<'a> Reference<'a> {
     }
 
     fn wake_up(&mut self, now: u64) {
-        if now.wrapping_sub(self.woken) >= WAKE_EVERY_NS {
-            self.woken = now;
+        if now >= self.awake_until {
+            self.awake_until = now + WAKE_EVERY_NS;
             self.wakes += 1;
         }
     }
