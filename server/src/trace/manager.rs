@@ -58,6 +58,7 @@ pub(crate) enum CreateError {
 impl Manager {
     pub(crate) fn new(max_running: usize, history: Arc<History>, outlet: Option<Outlet>) -> Self {
         let kernel = Kernel::of_this_host().map_err(Arc::new);
+        memory::give_back();
         Self { kernel, max_running, history, outlet, traces: Mutex::default() }
     }
 

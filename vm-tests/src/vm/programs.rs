@@ -43,6 +43,8 @@ pub fn build(arch: &'static Arch, target_dir: &Path) -> Result<Programs> {
         flags.push(format!("-C linker={linker}"));
         cargo.env(format!("CC_{}", arch.target.replace('-', "_")), linker);
         cargo.envs(QUICKLY_BUILT);
+        // The allocator cannot ask the machine that builds: kernels for arm64 have pages of up to 64 KiB.
+        cargo.env("JEMALLOC_SYS_WITH_LG_PAGE", "16");
         if !knows(arch.target) {
             flags.push(format!("--sysroot {}", sysroot(arch, target_dir)?.display()));
             cargo.env("RUSTC", DEBIAN_RUSTC.0);
