@@ -1,7 +1,8 @@
 //! Memory: whence it comes, whether there is some, and what has been freed and is kept by the allocator.
 
-use std::{ffi::c_char, hint::black_box, ptr, time::Duration};
+use std::{ffi::c_char, ptr, time::Duration};
 
+use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 use tikv_jemalloc_sys::mallctl;
 
 /// Not glibc's: with that, threads that hand memory on to each other wait for each other, as those do that describe
@@ -24,11 +25,13 @@ const ROOM: usize = 64 << 20;
 /// Whether the host would give this process [`ROOM`], of which nothing is touched. It does not where `RLIMIT_AS` is
 /// reached, or all is promised and `vm.overcommit_memory` is 2. A cgroup's limit does not refuse memory, it ends processes.
 pub(crate) fn has_room() -> bool {
-    let mut room = Vec::<u8>::new();
-    let has_room = room.try_reserve_exact(ROOM).is_ok();
-    // What is never used is never allocated.
-    black_box(&room);
-    has_room
+    // The allocator would take it from what it has kept, and programs need maps too.
+    // SAFETY: nobody has the mapping, which is new, and goes as it came.
+    unsafe {
+        let room =
+            mmap_anonymous(ptr::null_mut(), ROOM, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
+        room.is_ok_and(|room| munmap(room, ROOM).is_ok())
+    }
 }
 
 /// Has all threads allocate from one heap of glibc's, too: of those that it makes for threads it gives nothing back.
