@@ -39,7 +39,7 @@ struct Options {
     /// Only the parts whose name contains this; may be repeated
     #[arg(long, value_name = "PART")]
     only: Vec<String>,
-    /// Write the tables as Markdown
+    /// Write the tables as Markdown; the path is seen from the repository's top
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
     /// Print the figures as JSON
@@ -120,7 +120,9 @@ fn run(options: &Options) -> Result<()> {
         report.print();
     }
     if let Some(path) = &options.markdown {
-        report.write_markdown(path)?;
+        // Cargo starts benches in their own package.
+        let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        report.write_markdown(&top.join(path))?;
     }
     Ok(())
 }
