@@ -4,8 +4,10 @@ use aya_ebpf::EbpfContext as _;
 use aya_ebpf::{
     Global,
     helpers::{
-        bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
-        generated::{bpf_get_current_cgroup_id, bpf_get_smp_processor_id, bpf_get_stack},
+        bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
+        generated::{
+            bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_smp_processor_id, bpf_get_stack,
+        },
     },
     macros::map,
     maps::{HashMap, LruHashMap, PerCpuArray},
@@ -63,16 +65,19 @@ pub(crate) const NOBODY: Attempt = Attempt {
 #[inline(always)]
 pub(crate) fn of_current_task(now: u64) -> Attempt {
     let pid_tgid = bpf_get_current_pid_tgid();
-    Attempt {
+    let mut attempt = Attempt {
         start_ns: now,
         // SAFETY: the helper takes nothing and reads only the current task.
         cgroup: unsafe { bpf_get_current_cgroup_id() },
         tgid: (pid_tgid >> 32) as u32,
         tid: pid_tgid as u32,
         uid: bpf_get_current_uid_gid() as u32,
-        comm: bpf_get_current_comm().unwrap_or_default(),
         ..NOBODY
-    }
+    };
+    // In its place at once: from elsewhere the compiler would copy it byte by byte.
+    // SAFETY: the helper fills as many bytes as it is told, or clears them.
+    unsafe { bpf_get_current_comm(attempt.comm.as_mut_ptr().cast(), size_of_val(&attempt.comm) as u32) };
+    attempt
 }
 
 /// Gives an attempt its number, and counts it.

@@ -13,16 +13,16 @@ use crate::{
 
 #[raw_tracepoint(tracepoint = "tcp_send_reset")]
 fn challenge(ctx: RawTracePointContext) -> i32 {
-    preemption::without(|| counters::note(challenged(&ctx, ctx.arg(0))));
+    let sock = ctx.arg(0);
+    // A reset on behalf of no socket: somebody is refused here.
+    if sock != 0 {
+        preemption::without(|| counters::note(challenged(&ctx, sock)));
+    }
     0
 }
 
 #[inline(always)]
 fn challenged(ctx: &RawTracePointContext, sock: u64) -> Result<(), Fault> {
-    // A reset on behalf of no socket: somebody is refused here.
-    if sock == 0 {
-        return Ok(());
-    }
     let Some(attempt) = attempt::find(sock) else { return Ok(()) };
     attempt.challenges = attempt.challenges.saturating_add(1);
     tell(ctx, sock, attempt, &News::now(kind::CHALLENGE))

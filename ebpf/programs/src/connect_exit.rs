@@ -22,7 +22,7 @@ use crate::{
 static HAS_TASK_PT_REGS: Global<u32> = Global::new(0);
 
 /// Where the tracepoint's record holds the return value.
-const RETURNED_AT: u64 = 16;
+const RETURNED_AT: usize = 16;
 
 #[tracepoint(category = "syscalls", name = "sys_exit_connect")]
 fn connect_exit(ctx: TracePointContext) -> u32 {
@@ -32,12 +32,12 @@ fn connect_exit(ctx: TracePointContext) -> u32 {
 
 #[inline(always)]
 fn returned(ctx: &TracePointContext) -> Result<(), Fault> {
-    let record = ctx.as_ptr() as u64;
-    let error = -kernel::read_at::<i64>(record + RETURNED_AT)?;
+    // SAFETY: the record of a system call's end is so long on every kernel, and programs may read it.
+    let error = unsafe { -*ctx.as_ptr().byte_add(RETURNED_AT).cast::<i64>() };
     if !may_precede_syn(error) {
         return Ok(());
     }
-    let registers = registers_of_caller(record)?;
+    let registers = registers_of_caller(ctx.as_ptr() as u64)?;
     let sock = socket_of(kernel::read::<u64>(registers, &kernel::OFF_REGS_ARG0)?)?;
     if sock == 0 || !kernel::is_tcp(sock)? || attempt::find(sock).is_some() || attempt::take_end(sock) {
         return Ok(());

@@ -44,6 +44,8 @@ pub enum Kind {
     Func = 12,
     /// A function's prototype.
     FuncProto = 13,
+    /// A variable: of the kernel's, those that each processor has.
+    Var = 14,
 }
 
 /// Parsed BTF. Holds the bytes, and indexes of where each type starts and which types are of a kind.
@@ -184,6 +186,11 @@ impl Btf {
             tail.is_some_and(|tail| matches!(tail.first(), None | Some(0)))
         };
         self.of_kind[kind as usize].iter().copied().find(|&id| self.head(id).is_some_and(is_it))
+    }
+
+    /// Whether it describes anything of this kind.
+    pub fn has_any(&self, kind: Kind) -> bool {
+        !self.of_kind[kind as usize].is_empty()
     }
 
     /// Follows type definitions and modifiers (const, volatile …) to what they stand for.

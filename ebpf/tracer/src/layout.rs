@@ -173,7 +173,7 @@ pub struct Layout {
     pub(crate) has_code: bool,
     /// The kernel shows the ICMP error that ended an attempt.
     pub(crate) has_icmp: bool,
-    /// Numbers of the functions by which programs disable preemption and enable it (6.11 and later).
+    /// Numbers of the functions by which programs disable preemption and enable it, where nobody does it for them.
     preempt: Option<[u32; 2]>,
     /// Names of the drop reasons, by number.
     pub(crate) drop_reasons: Vec<(i32, String)>,
@@ -273,7 +273,13 @@ const fn call(kind: u64, number: u32) -> u64 {
     0x85 | kind << 12 | (number as u64) << 32
 }
 
+/// Up to 6.19 tracepoints disable preemption themselves; from 7.0 on an SRCU domain protects them instead, of which every
+/// processor has its part (kernel/tracepoint.c). Before 6.14 that domain was for tracepoints of the idle task; programs
+/// then do once more what has been done. Of a kernel that describes no such variables at all, nobody knows.
 fn preemption(btf: &Btf) -> Option<[u32; 2]> {
+    if btf.has_any(Kind::Var) && btf.id_of(Kind::Var, "tracepoint_srcu_srcu_data").is_none() {
+        return None;
+    }
     let number = |function| btf.id_of(Kind::Func, function);
     Some([number("bpf_preempt_disable")?, number("bpf_preempt_enable")?])
 }
@@ -297,5 +303,39 @@ fn syscall_arguments(btf: &Btf) -> Option<[u32; 2]> {
     match (offset("di"), offset("si")) {
         (Some(first), Some(second)) => Some([first, second]),
         _ => Some([offset("orig_x0")?, offset("regs")? + 8]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The types of a kernel that describes these functions and variables.
+    fn kernel(functions: &[&str], variables: &[&str]) -> Btf {
+        let mut strings = vec![0];
+        let mut types: Vec<u32> = Vec::new();
+        let kinds = [(Kind::Func, functions), (Kind::Var, variables)];
+        for (kind, name) in
+            kinds.into_iter().flat_map(|(kind, names)| names.iter().map(move |name| (kind, name)))
+        {
+            types.extend([u32::try_from(strings.len()).unwrap(), (kind as u32) << 24, 0]);
+            // A variable's linkage stands behind it.
+            types.extend((kind == Kind::Var).then_some(0));
+            strings.extend(name.bytes().chain([0]));
+        }
+        let len = |len: usize| u32::try_from(len).unwrap();
+        let header = [0x1_eb9f, 24, 0, len(types.len() * 4), len(types.len() * 4), len(strings.len())];
+        let words = header.into_iter().chain(types).flat_map(u32::to_le_bytes);
+        Btf::parse(words.chain(strings).collect()).unwrap()
+    }
+
+    #[test]
+    fn preemption_is_disabled_where_tracepoints_leave_it_to_programs() {
+        let functions = ["bpf_preempt_disable", "bpf_preempt_enable"];
+        let of = |functions, variables| preemption(&kernel(functions, variables));
+        assert_eq!(of(&functions, &["tracepoint_srcu_srcu_data"]), Some([1, 2]), "7.0");
+        assert_eq!(of(&functions, &["vclock_srcu_srcu_data"]), None, "6.18");
+        assert_eq!(of(&functions, &[]), Some([1, 2]), "variables are not described");
+        assert_eq!(of(&[], &["tracepoint_srcu_srcu_data"]), None, "6.1");
     }
 }

@@ -1,15 +1,22 @@
 //! What the kernel's verifier makes of the programs.
 
-use anyhow::{Context, Result, ensure};
-use bytecode_suite::in_kernel::ceiling;
+use anyhow::{Context, Result, anyhow, ensure};
+use bytecode_suite::in_kernel::{ceiling, holds_off_other_tasks};
 use serde_json::json;
 
-use crate::harness::{Lab, Trace, kernel};
+use crate::harness::{
+    Lab, Trace,
+    kernel::{self, Version},
+};
 use crate::vm::protocol::Fact;
 
 super::scenarios!["verified":
     programs_stay_below_their_ceilings,
+    programs_hold_off_other_tasks_where_tracepoints_do_not,
 ];
+
+/// The first kernel whose tracepoints leave it to programs to disable preemption.
+const FIRST_TO_LEAVE_IT: Version = (7, 0);
 
 /// A trace that asks for everything is the most that a verifier can be given.
 fn programs_stay_below_their_ceilings(lab: &Lab) -> Result<()> {
@@ -32,5 +39,12 @@ fn programs_stay_below_their_ceilings(lab: &Lab) -> Result<()> {
         lab.note(Fact::new("verified instructions", &program.name, verified.to_string()));
         ensure!(verified <= most, "{}: the verifier walked through {verified}, beyond {most}", program.name);
     }
+    Ok(())
+}
+
+/// Found in the kernel's types, of which a name may change: that would go unnoticed, as would what then happens, rarely.
+fn programs_hold_off_other_tasks_where_tracepoints_do_not(_: &Lab) -> Result<()> {
+    let holds_off = holds_off_other_tasks().map_err(|error| anyhow!("{error}"))?;
+    ensure!(holds_off || kernel::version()? < FIRST_TO_LEAVE_IT, "other tasks may come in between");
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::{fmt::Write as _, fs, ops::Range};
 
 use bpf_lab::Object;
 use synscope_ebpf::OBJECT;
-use synscope_tracer::Options;
+use synscope_tracer::{Layout, Options, btf::Btf};
 
 use crate::{
     cases,
@@ -58,6 +58,12 @@ pub fn every_case(bench: &mut Bench) -> Result<String, Wrong> {
 pub fn ceiling(program: &str) -> Option<u32> {
     let ceilings: toml::Table = include_str!("../../ceilings.toml").parse().ok()?;
     u32::try_from(ceilings.get("programs")?.get(program)?.get("verified")?.as_integer()?).ok()
+}
+
+/// Whether programs that are loaded here disable preemption while they do anything.
+pub fn holds_off_other_tasks() -> Result<bool, Wrong> {
+    let layout = Layout::resolve(&Btf::parse(fs::read("/sys/kernel/btf/vmlinux")?)?)?;
+    Ok(layout.object(true).1)
 }
 
 /// Offers the kernel an object that is cut off or has a bit flipped. Each must be refused with words, or be taken, and

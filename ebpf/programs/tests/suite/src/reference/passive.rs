@@ -82,7 +82,6 @@ impl Reference<'_> {
     }
 
     pub(super) fn returned(&mut self, sock: Index, value: i64) -> Fallible {
-        self.read()?;
         let error = -value;
         if error <= 0 || error >= INTERNAL || NOT_BEFORE_SYN.contains(&error) {
             return Ok(());
