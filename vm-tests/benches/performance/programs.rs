@@ -8,7 +8,7 @@ use vm_tests::harness::{Length, Load, Server, storm, storms};
 
 use crate::{
     Bench,
-    empty::Empty,
+    empty::{Empty, STATES},
     report::Report,
     subject::{Subject, peers, spent},
 };
@@ -139,7 +139,7 @@ fn cost(
     (threads, times): (u64, u64),
 ) -> Result<Cost> {
     let running = subject.start(server)?;
-    let empty = Empty::attach()?;
+    let empty = Empty::attach(STATES[0])?;
     let is_peer = matches!(subject, Subject::Peer { .. });
     let on_hook =
         |info: &ProgramInfo| running.programs.contains(&info.id()) && (is_peer || is_state_program(info));

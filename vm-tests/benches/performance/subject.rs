@@ -27,8 +27,8 @@ const SETTLED: Duration = Duration::from_millis(300);
 pub(crate) enum Subject {
     /// Default options, with or without stacks.
     Synscope { stacks: bool },
-    /// A program that does nothing, at the hook of state changes.
-    Empty,
+    /// Programs that do nothing, at these hooks.
+    Empty(&'static [&'static str]),
     /// A command of another project, and where it comes from.
     Peer { name: &'static str, command: &'static [&'static str] },
 }
@@ -67,7 +67,8 @@ impl Subject {
         match self {
             Self::Synscope { stacks: true } => "Synscope with stacks".into(),
             Self::Synscope { stacks: false } => "Synscope without stacks".into(),
-            Self::Empty => "an empty program at inet_sock_set_state".into(),
+            Self::Empty(&[hook]) => format!("an empty program at {hook}"),
+            Self::Empty(_) => "empty programs at all hooks of a trace".into(),
             Self::Peer { name, .. } => name.into(),
         }
     }
@@ -81,7 +82,10 @@ impl Subject {
                 reply.expect(201)?;
                 Tracing::Trace { api: server.api().clone(), path: reply.location }
             }
-            Self::Empty => Tracing::Empty { _attached: Empty::attach()? },
+            Self::Empty(hooks) => {
+                let attached = hooks.iter().map(|hook| Empty::attach(hook)).collect::<Result<_>>()?;
+                Tracing::Empty { _attached: attached }
+            }
             Self::Peer { command, .. } => Tracing::Process(start_peer(command, &before)?),
         };
         let programs = loaded().difference(&before).copied().collect();
@@ -98,7 +102,7 @@ pub(crate) struct Running {
 
 enum Tracing {
     Trace { api: Api, path: String },
-    Empty { _attached: Empty },
+    Empty { _attached: Vec<Empty> },
     Process(Child),
 }
 

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use vm_tests::harness::{Load, Server, storm::rate};
+use vm_tests::harness::{Load, Server, storm::paces};
 
 use crate::{
-    Bench,
+    Bench, empty,
     report::{Report, Spread},
     subject::{Subject, peers},
 };
@@ -28,8 +28,11 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
         report.judge(PART, what, percent(&kept), format!("≥ {goal} %"), kept.median >= goal);
     }
     for load in [Load::Refused, Load::Healthy] {
-        let kept = kept(bench, &server, load, Subject::Empty, rounds)?;
-        report.tell(PART, format!("{load:?}: {}", Subject::Empty.name()), percent(&kept));
+        for hooks in [empty::STATES, empty::ALL] {
+            let subject = Subject::Empty(hooks);
+            let kept = kept(bench, &server, load, subject, rounds)?;
+            report.tell(PART, format!("{load:?}: {}", subject.name()), percent(&kept));
+        }
     }
     for peer in peers() {
         let told = match kept(bench, &server, Load::Refused, peer, self::rounds(bench, 10)) {
@@ -50,25 +53,36 @@ fn percent(kept: &Spread) -> String {
     format!("{:.1} % ({:.1} to {:.1})", kept.median, kept.lower, kept.upper)
 }
 
-/// Percent of the untraced rate. Each traced slice stands between two untraced ones, which cancels a drift.
+/// Percent of the untraced speed. Each traced run stands between two untraced ones, which cancels a drift.
 fn kept(bench: &Bench, server: &Server, load: Load, subject: Subject, rounds: usize) -> Result<Spread> {
-    let slice = Duration::from_millis(match (bench.quick, bench.emulated) {
+    let time = Duration::from_millis(match (bench.quick, bench.emulated) {
         (true, _) => 50,
         (_, false) => 250,
         (_, true) => 1_000,
     });
-    let run = || rate(&bench.netns, load, slice);
+    let run = |time| paces(&bench.netns, load, time).map(middle);
     let mut ratios = Vec::new();
-    let mut before = run()?;
+    let mut before = run(time)?;
     for _ in 0..rounds {
         let running = subject.start(server)?;
         // The first connects warm caches and translate addresses for the first time.
-        rate(&bench.netns, load, slice / 5)?;
-        let traced = run()?;
+        run(time / 5)?;
+        let traced = run(time)?;
         drop(running);
-        let after = run()?;
-        ratios.push(traced * 200.0 / (before + after));
+        let after = run(time)?;
+        ratios.push((before + after) * 50.0 / traced);
         before = after;
     }
     Ok(Spread::of(ratios))
+}
+
+/// The mean of the middle half. A host that others share takes its processors away now and then, and a slice that this
+/// happens to says nothing of what is measured.
+fn middle(mut paces: Vec<f64>) -> f64 {
+    paces.sort_by(f64::total_cmp);
+    let quarter = paces.len() / 4;
+    let half = &paces[quarter..paces.len() - quarter];
+    #[expect(clippy::cast_precision_loss)]
+    let count = half.len() as f64;
+    half.iter().sum::<f64>() / count
 }

@@ -39,25 +39,61 @@ pub enum Length {
 /// Storms in a namespace, in a thread of that name; returns operations and the time that they took.
 pub fn storm(netns: &Netns, comm: &str, load: Load, length: Length) -> Result<(u64, Duration)> {
     netns.run(comm, || {
-        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-        let port = listener.local_addr()?.port();
+        let mut storm = Storm::new(load)?;
         let begun = Instant::now();
-        let mut count = 0;
         loop {
             // The clock is asked now and then only.
-            for _ in 0..16 {
-                one(load, &listener, port, count)?;
-                count += 1;
-            }
+            storm.go_on(16)?;
             let done = match length {
                 Length::For(time) => begun.elapsed() >= time,
-                Length::Times(times) => count >= times,
+                Length::Times(times) => storm.count >= times,
             };
             if done {
-                return Ok((count, begun.elapsed()));
+                return Ok((storm.count, begun.elapsed()));
             }
         }
     })
+}
+
+/// Seconds that an operation of a storm takes, slice by slice: each is the mean of a few of them.
+pub fn paces(netns: &Netns, load: Load, time: Duration) -> Result<Vec<f64>> {
+    const SLICE: u32 = 64;
+    netns.run("storm", || {
+        let mut storm = Storm::new(load)?;
+        let mut paces = Vec::new();
+        let begun = Instant::now();
+        while begun.elapsed() < time || paces.is_empty() {
+            let slice = Instant::now();
+            storm.go_on(SLICE)?;
+            paces.push(slice.elapsed().as_secs_f64() / f64::from(SLICE));
+        }
+        Ok(paces)
+    })
+}
+
+/// A load that is repeated as fast as it goes.
+struct Storm {
+    load: Load,
+    listener: TcpListener,
+    port: u16,
+    count: u64,
+}
+
+impl Storm {
+    fn new(load: Load) -> Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+        let port = listener.local_addr()?.port();
+        Ok(Self { load, listener, port, count: 0 })
+    }
+
+    /// So many times more.
+    fn go_on(&mut self, times: u32) -> Result<()> {
+        for _ in 0..times {
+            one(self.load, &self.listener, self.port, self.count)?;
+            self.count += 1;
+        }
+        Ok(())
+    }
 }
 
 /// As many storms at once as there are to be threads, each of that length.
@@ -70,13 +106,6 @@ pub fn storms(netns: &Netns, load: Load, length: Length, threads: u64) -> Result
         }
         Ok(())
     })
-}
-
-/// Operations per second of a storm.
-pub fn rate(netns: &Netns, load: Load, time: Duration) -> Result<f64> {
-    let (count, took) = storm(netns, "storm", load, Length::For(time))?;
-    #[expect(clippy::cast_precision_loss)]
-    Ok(count as f64 / took.as_secs_f64())
 }
 
 fn one(load: Load, listener: &TcpListener, port: u16, count: u64) -> Result<()> {
