@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::{NamedTempFile, TempDir};
 
-use super::expect::{only_without_stacks, refuse};
+use super::expect::{only, refuse};
 use super::history::{LIMIT, TOKEN, data, end, events, history, start, told, until};
 use crate::harness::{Lab, Netns, Run, Server, Trace};
 
@@ -57,7 +57,7 @@ fn full_disk_pauses_history_and_room_resumes_it(lab: &Lab) -> Result<()> {
     let (netns, disk) = (Netns::new()?, Tmpfs::new("8m")?);
     let data = disk.path().join("data");
     let server = start(lab, &data)?;
-    let mut trace = Trace::start(&server, &only_without_stacks(&netns))?;
+    let mut trace = Trace::start(&server, &only(&netns))?;
     refuse(&netns, "room", "127.0.0.1:81")?;
     trace.expect("connect.failed")?;
     // The trace's row is there; now not a page is left.
@@ -191,7 +191,7 @@ fn file_damaged_while_it_is_used_is_set_aside(lab: &Lab) -> Result<()> {
     let server = start(lab, data.path())?;
     let (earlier, told) = told(&server, &netns, 200)?;
     server.api().send("POST", &format!("{earlier}/stop"), &[], None)?.expect(200)?;
-    let mut running = Trace::start(&server, &only_without_stacks(&netns))?;
+    let mut running = Trace::start(&server, &only(&netns))?;
     refuse(&netns, "before", "127.0.0.1:81")?;
     running.expect("connect.failed")?;
     // Until it is committed, and memory has let go of the earlier trace.
@@ -237,7 +237,7 @@ fn file_damaged_on_a_full_disk_is_replaced_once_there_is_room(lab: &Lab) -> Resu
     ensure!(paused.text("/detail")?.contains("full"), "{}", paused.0);
     let damaged = fs::read(&aside)?;
     // Tracing goes on meanwhile, and what cannot be kept is counted.
-    let mut trace = Trace::start(&server, &only_without_stacks(&netns))?;
+    let mut trace = Trace::start(&server, &only(&netns))?;
     refuse(&netns, "full", "127.0.0.1:81")?;
     trace.expect("connect.failed")?;
     trace.reached("/counters/lost/history", 1)?;
@@ -257,7 +257,7 @@ fn file_damaged_on_a_full_disk_is_replaced_once_there_is_room(lab: &Lab) -> Resu
 fn file_removed_while_it_is_used_is_told_of_and_replaced(lab: &Lab) -> Result<()> {
     let (netns, data) = (Netns::new()?, data()?);
     let server = start(lab, data.path())?;
-    let mut trace = Trace::start(&server, &only_without_stacks(&netns))?;
+    let mut trace = Trace::start(&server, &only(&netns))?;
     refuse(&netns, "before", "127.0.0.1:81")?;
     trace.expect("connect.failed")?;
     // Until it is committed.
@@ -281,7 +281,7 @@ fn directory_removed_while_it_is_used_pauses_history(lab: &Lab) -> Result<()> {
     let (netns, parent) = (Netns::new()?, data()?);
     let data = parent.path().join("data");
     let server = start(lab, &data)?;
-    let mut trace = Trace::start(&server, &only_without_stacks(&netns))?;
+    let mut trace = Trace::start(&server, &only(&netns))?;
     fs::remove_dir_all(&data)?;
     let history = until(&server, "paused")?;
     ensure!(history.text("/remedy")?.contains("make the data directory again"), "{}", history.0);
@@ -295,7 +295,7 @@ fn little_free_space_pauses_history_before_it_is_used_up(lab: &Lab) -> Result<()
     let server = Server::start_in(&disk.path().join("data"), lab.binary(), |command| {
         command.env("SYNSCOPE_TOKEN", TOKEN).args(["--history-keep-free-mib", "16"]);
     })?;
-    let mut trace = Trace::start(&server, &only_without_stacks(&netns))?;
+    let mut trace = Trace::start(&server, &only(&netns))?;
     until(&server, "recording")?;
     let ballast = disk.path().join("ballast");
     fs::write(&ballast, vec![0; 20 << 20])?;
@@ -368,7 +368,7 @@ fn disk_that_stalls_is_told_of_and_costs_nothing(lab: &Lab) -> Result<()> {
     let (netns, disk) = (Netns::new()?, Ext4::new(64 << 20)?);
     let data = disk.path().join("data");
     let server = start(lab, &data)?;
-    let mut trace = Trace::start(&server, &only_without_stacks(&netns))?;
+    let mut trace = Trace::start(&server, &only(&netns))?;
     refuse(&netns, "before", "127.0.0.1:81")?;
     trace.expect("connect.failed")?;
     let frozen = disk.freeze()?;
@@ -379,7 +379,7 @@ fn disk_that_stalls_is_told_of_and_costs_nothing(lab: &Lab) -> Result<()> {
     let figures = server.api().get("/metrics")?.body;
     ensure!(figures.contains("synscope_history_state{state=\"stalled\"} 1\n"), "{figures}");
     // Other traces start, and what is told is told at once.
-    let mut other = Trace::start(&server, &only_without_stacks(&netns))?;
+    let mut other = Trace::start(&server, &only(&netns))?;
     refuse(&netns, "still", "127.0.0.1:81")?;
     trace.expect("connect.failed")?.is("/process/comm", "still")?;
     other.expect("connect.failed")?.is("/process/comm", "still")?;

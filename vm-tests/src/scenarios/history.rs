@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::expect::{only_without_stacks, refuse};
+use super::expect::{only, refuse};
 use crate::harness::{Json, Lab, Length, Load, Netns, Server, Stream, Trace, storm};
 
 super::scenarios!["history":
@@ -44,7 +44,7 @@ pub(super) fn start(lab: &Lab, data: &Path) -> Result<Server> {
 
 /// A trace that has told this many refused connects, and its events.
 pub(super) fn told(server: &Server, netns: &Netns, connects: usize) -> Result<(String, Vec<Json>)> {
-    let mut trace = Trace::start(server, &only_without_stacks(netns))?;
+    let mut trace = Trace::start(server, &only(netns))?;
     // Of those that a kernel missed there are more.
     loop {
         let produced = usize::try_from(trace.state()?.count("/counters/produced")?)?;
@@ -250,7 +250,7 @@ fn attempts_become_a_table_and_a_chrome_trace(lab: &Lab) -> Result<()> {
 fn armed_trace_keeps_what_is_around_the_first_match(lab: &Lab) -> Result<()> {
     let (netns, data) = (Netns::new()?, data()?);
     let server = start(lab, data.path())?;
-    let mut request = only_without_stacks(&netns);
+    let mut request = only(&netns);
     request["recorder"] = json!({"before_s": 3, "after_s": 3, "filter": "comm=match"});
     let mut trace = Trace::start_in_state(&server, &request, "armed")?;
     refuse(&netns, "long-before", "127.0.0.1:81")?;
@@ -290,7 +290,7 @@ fn armed_trace_keeps_what_is_around_the_first_match(lab: &Lab) -> Result<()> {
 fn recording_that_reaches_back_less_far_says_so(lab: &Lab) -> Result<()> {
     let netns = Netns::new()?;
     let server = lab.own_server()?;
-    let mut request = only_without_stacks(&netns);
+    let mut request = only(&netns);
     request["recorder"] = json!({"before_s": 3600, "after_s": 0, "filter": "comm=match"});
     let trace = Trace::start_in_state(&server, &request, "armed")?;
     // Each tells its start and its end: together more than the live ring holds, and at once no more than the queue.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, ensure};
 use rustix::time::{ClockId, Timespec, clock_settime};
 
-use super::expect::{failure, only_without_stacks, refuse};
+use super::expect::{failure, only, refuse};
 use crate::harness::{Connect, Json, Lab, Length, Load, Netns, Trace, storm};
 use crate::vm::protocol::Fact;
 
@@ -48,7 +48,7 @@ impl Drop for Clock {
 
 fn clock_that_is_set_changes_times_and_nothing_else(lab: &Lab) -> Result<()> {
     let (server, netns) = (lab.own_server()?, Netns::new()?);
-    let mut trace = Trace::start(&server, &only_without_stacks(&netns))?;
+    let mut trace = Trace::start(&server, &only(&netns))?;
     let clock = Clock::new();
     for ahead in [|time| time, |time| time + HOUR, |time| time - HOUR] {
         clock.set(ahead)?;
@@ -118,7 +118,7 @@ fn sleep_is_time_that_passes(lab: &Lab) -> Result<()> {
     // The kernel wakes only those that it sent to sleep: QEMU 7.2 lets one that the kernel never had run wild, and all crawl.
     let _second = Second::switched_on()?;
     let (server, netns) = (lab.own_server()?, Netns::new()?);
-    let mut trace = Trace::start(&server, &only_without_stacks(&netns))?;
+    let mut trace = Trace::start(&server, &only(&netns))?;
     let begun = SystemTime::now();
     amid_an_attempt(&netns, suspend)?;
     let (_, end) = trace.expect_end("connect.failed")?;
@@ -162,7 +162,7 @@ const FAILURES: u64 = 800;
 
 fn processor_that_goes_takes_no_event_along(lab: &Lab) -> Result<()> {
     let (server, netns, _second) = (lab.own_server()?, Netns::new()?, Second::switched_on()?);
-    let start = || Trace::start(&server, &only_without_stacks(&netns));
+    let start = || Trace::start(&server, &only(&netns));
     let with_both = start()?;
     fail_on_all(&netns)?;
     while_failing(&netns, || Second::switch(false))?;
