@@ -71,14 +71,14 @@ pub(super) fn refuse(netns: &Netns, comm: &str, peer: &str) -> Result<Try> {
     Ok(tried)
 }
 
-/// A trace request for this namespace alone, without stacks: they make the start of a trace twice as dear, which an
-/// emulated machine feels at each of some two hundred.
+/// A trace request for this namespace alone, without stacks: with them starting and ending a trace takes nearly twice the
+/// work, and an emulated machine does little else.
 pub(super) fn only(netns: &Netns) -> Value {
     json!({"filter": {"netns": netns.inode()}, "stacks": false})
 }
 
-/// [`only`], as it is for who says nothing of stacks: with them. Each subject that is about the kernel has a scenario
-/// that asks like this, so that every kernel sees what people run.
+/// [`only`], as it is for who says nothing of stacks: with them. Every subject about how attempts end has a scenario that
+/// asks like this, so that each kernel sees what people run.
 pub(super) fn only_with_stacks(netns: &Netns) -> Value {
     json!({"filter": {"netns": netns.inode()}})
 }
