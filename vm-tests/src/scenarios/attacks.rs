@@ -10,6 +10,7 @@ use crate::harness::raw::{header, status};
 use crate::harness::{Lab, Netns, Raw, Stream};
 
 super::scenarios!["attacks":
+    bodies_that_stop_or_dribble_are_cut_off,
     slowloris_is_cut_off_while_others_are_served,
     idle_connections_beyond_the_bound_are_refused_with_words,
     dns_rebinding_reaches_nothing,
@@ -17,7 +18,6 @@ super::scenarios!["attacks":
     cors_preflight_is_granted_nothing,
     form_of_another_site_starts_nothing,
     endless_heads_are_refused,
-    bodies_that_stop_or_dribble_are_cut_off,
     answer_before_the_body_is_read_says_that_it_is_the_last,
     path_traversal_finds_no_file,
     smuggled_second_request_is_not_answered,

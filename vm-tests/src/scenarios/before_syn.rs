@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use rtnetlink::packet_route::route::RouteType;
 use rustix::io::Errno;
 
-use super::expect::{failure, only, owned};
+use super::expect::{failure, only, only_with_stacks, owned};
 use crate::harness::{Actor, Connect, DenyingCgroup, Ended, Json, Lab, Netns, listen};
 
 super::scenarios!["before_syn":
@@ -85,7 +85,7 @@ fn refused_at_home(
 fn policy_of_the_cgroup(lab: &Lab) -> Result<()> {
     let netns = Netns::new()?;
     let cgroup = DenyingCgroup::new()?;
-    let mut trace = lab.trace(&only(&netns))?;
+    let mut trace = lab.trace(&only_with_stacks(&netns))?;
     let mut actor = Actor::connect_from(cgroup.cgroup(), &netns, "203.0.113.7:22", PATIENCE)?;
     actor.wait()?;
     let end = trace.expect("connect.failed")?;
@@ -126,7 +126,7 @@ fn told_once(events: &[Json]) -> Result<()> {
 /// The kernel gives a new socket the memory of the last one: what was noted of that one must not speak for it.
 fn no_route_after_a_socket_that_was_closed_while_it_waited(lab: &Lab) -> Result<()> {
     let netns = Netns::new()?;
-    let mut trace = lab.trace(&only(&netns))?;
+    let mut trace = lab.trace(&only_with_stacks(&netns))?;
     netns.run("reused", || {
         for _ in 0..REUSED {
             Connect::to_address("203.0.113.7:22")?.giving_up_after(Duration::ZERO).run()?;

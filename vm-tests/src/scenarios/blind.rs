@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
-use super::expect::{failure, only, refuse};
+use super::expect::{failure, only, only_with_stacks, refuse};
 use crate::harness::{Json, Lab, Netns, Run, Server, Trace, actor};
 
 super::scenarios!["blind":
@@ -80,7 +80,7 @@ fn kernel_that_hides_its_addresses_costs_the_names_of_its_functions(lab: &Lab) -
     let mask = Mask::new(KALLSYMS, hidden.collect::<String>().as_bytes())?;
     examine(lab, &mask)?.is("/works", true)?;
     let (server, netns) = (server(lab, &mask)?, Netns::new()?);
-    let mut trace = Trace::start(&server, &only(&netns))?;
+    let mut trace = Trace::start(&server, &only_with_stacks(&netns))?;
     refuse(&netns, "blind", "127.0.0.1:81")?;
     let end = trace.expect("connect.failed")?;
     failure(&end, "refused", Some(("ECONNREFUSED", 111)))?;

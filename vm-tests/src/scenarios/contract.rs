@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use serde_json::json;
 
-use super::expect::{only_without_stacks, refuse};
+use super::expect::{only, refuse};
 use crate::harness::{Lab, Netns, Reply};
 
 super::scenarios!["contract":
@@ -41,7 +41,7 @@ fn document_describes_every_call(lab: &Lab) -> Result<()> {
 
 fn unchanged_answers_are_not_sent_again(lab: &Lab) -> Result<()> {
     let netns = Netns::new()?;
-    let mut trace = lab.trace(&only_without_stacks(&netns))?;
+    let mut trace = lab.trace(&only(&netns))?;
     let api = trace.api().clone();
     let ask = |path: &str, tag: &str| api.send("GET", path, &[("if-none-match", tag)], None);
     for path in ["/api/v1/openapi.json", "/api/v1/filter/fields", &trace.path("/attempts")] {
@@ -85,7 +85,7 @@ fn key_creates_one_trace(lab: &Lab) -> Result<()> {
 
 fn stopping_twice_is_stopping_once(lab: &Lab) -> Result<()> {
     let netns = Netns::new()?;
-    let trace = lab.trace(&only_without_stacks(&netns))?;
+    let trace = lab.trace(&only(&netns))?;
     let first = trace.stop()?;
     first.is("/state", "stopped")?.is("/end_reason", "requested")?;
     ensure!(trace.stop()? == first, "the second answer differs");
@@ -101,7 +101,7 @@ fn readiness_is_told_without_a_token(lab: &Lab) -> Result<()> {
 
 fn parameters_that_a_call_does_not_know_are_named(lab: &Lab) -> Result<()> {
     let netns = Netns::new()?;
-    let trace = lab.trace(&only_without_stacks(&netns))?;
+    let trace = lab.trace(&only(&netns))?;
     let refused = |path: &str, field: &str| -> Result<()> {
         trace.api().get(path)?.problem(400)?.is("/field", field)?;
         Ok(())

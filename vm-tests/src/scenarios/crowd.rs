@@ -6,7 +6,7 @@ use std::thread;
 use anyhow::{Result, ensure};
 use serde_json::json;
 
-use super::expect::{only_without_stacks, refuse};
+use super::expect::{only, refuse};
 use crate::harness::{Actor, Lab, Netns};
 
 super::scenarios!["crowd":
@@ -20,7 +20,7 @@ const CONNECTS: usize = 20;
 /// Every attempt is told, and every one with the thread that made it.
 fn thousand_attempts_of_fifty_threads_under_load(lab: &Lab) -> Result<()> {
     let netns = Netns::new()?;
-    let mut trace = lab.trace(&only_without_stacks(&netns))?;
+    let mut trace = lab.trace(&only(&netns))?;
     let cores = thread::available_parallelism()?.get();
     let spinners = (0..cores).map(|_| Actor::spin(&netns)).collect::<Result<Vec<_>>>()?;
     let made = thread::scope(|scope| {

@@ -13,8 +13,8 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::{NamedTempFile, TempDir};
 
-use super::expect::{only_without_stacks, refuse};
-use super::history::{LIMIT, TOKEN, data, end, events, history, start, told, until};
+use super::expect::{only, refuse};
+use super::history::{LIMIT, TOKEN, data, end, events, is_in, start, told, told_until, until};
 use crate::harness::{Lab, Netns, Run, Server, Trace};
 
 super::scenarios!["disk":
@@ -57,7 +57,7 @@ fn full_disk_pauses_history_and_room_resumes_it(lab: &Lab) -> Result<()> {
     let (netns, disk) = (Netns::new()?, Tmpfs::new("8m")?);
     let data = disk.path().join("data");
     let server = start(lab, &data)?;
-    let mut trace = Trace::start(&server, &only_without_stacks(&netns))?;
+    let mut trace = Trace::start(&server, &only(&netns))?;
     refuse(&netns, "room", "127.0.0.1:81")?;
     trace.expect("connect.failed")?;
     // The trace's row is there; now not a page is left.
@@ -66,12 +66,12 @@ fn full_disk_pauses_history_and_room_resumes_it(lab: &Lab) -> Result<()> {
     fill(&ballast)?;
     let deadline = Instant::now() + LIMIT;
     // Pages that were freed in the file may take some events yet.
-    while history(&server)?.is("/state", "recording").is_ok() {
+    while is_in(&server, "recording")? {
         ensure!(Instant::now() < deadline, "never paused; log:\n{}", server.log());
         refuse(&netns, "full", "127.0.0.1:81")?;
         trace.expect("connect.failed")?;
     }
-    let paused = until(&server, "paused")?;
+    let paused = told_until(&server, "paused")?;
     ensure!(paused.text("/detail")?.contains("full") && !paused.text("/remedy")?.is_empty(), "{}", paused.0);
     refuse(&netns, "unkept", "127.0.0.1:81")?;
     trace.expect("connect.failed")?;
@@ -107,7 +107,7 @@ fn read_only_directory_leaves_traces_in_memory(lab: &Lab) -> Result<()> {
     let (netns, disk) = (Netns::new()?, Tmpfs::new("1m")?);
     mount_remount(disk.path(), MountFlags::RDONLY, "").context("remounting read-only")?;
     let server = start(lab, &disk.path().join("data"))?;
-    let history = until(&server, "memory")?;
+    let history = told_until(&server, "memory")?;
     ensure!(history.text("/detail")?.contains("Read-only"), "{}", history.0);
     let (path, told) = told(&server, &netns, 2)?;
     ensure!(events(&server, &path)? == told, "tracing does not go on");
@@ -176,7 +176,7 @@ fn set_aside(server: &Server, data: &Path, path: &str) -> Result<PathBuf> {
 fn begun_anew(server: &Server) -> Result<()> {
     let deadline = Instant::now() + LIMIT;
     loop {
-        let history = until(server, "recording")?;
+        let history = told_until(server, "recording")?;
         // The file is renamed first, and that is said after the new one was made.
         if history.text("/detail").is_ok_and(|text| text.contains("history.db.damaged-")) {
             return Ok(());
@@ -191,7 +191,7 @@ fn file_damaged_while_it_is_used_is_set_aside(lab: &Lab) -> Result<()> {
     let server = start(lab, data.path())?;
     let (earlier, told) = told(&server, &netns, 200)?;
     server.api().send("POST", &format!("{earlier}/stop"), &[], None)?.expect(200)?;
-    let mut running = Trace::start(&server, &only_without_stacks(&netns))?;
+    let mut running = Trace::start(&server, &only(&netns))?;
     refuse(&netns, "before", "127.0.0.1:81")?;
     running.expect("connect.failed")?;
     // Until it is committed, and memory has let go of the earlier trace.
@@ -233,11 +233,11 @@ fn file_damaged_on_a_full_disk_is_replaced_once_there_is_room(lab: &Lab) -> Resu
     ruin(&data.join("history.db"), 4096)?;
     ruin(&data.join("history.db-wal"), 32)?;
     let aside = set_aside(&server, &data, &earlier)?;
-    let paused = until(&server, "paused")?;
+    let paused = told_until(&server, "paused")?;
     ensure!(paused.text("/detail")?.contains("full"), "{}", paused.0);
     let damaged = fs::read(&aside)?;
     // Tracing goes on meanwhile, and what cannot be kept is counted.
-    let mut trace = Trace::start(&server, &only_without_stacks(&netns))?;
+    let mut trace = Trace::start(&server, &only(&netns))?;
     refuse(&netns, "full", "127.0.0.1:81")?;
     trace.expect("connect.failed")?;
     trace.reached("/counters/lost/history", 1)?;
@@ -257,7 +257,7 @@ fn file_damaged_on_a_full_disk_is_replaced_once_there_is_room(lab: &Lab) -> Resu
 fn file_removed_while_it_is_used_is_told_of_and_replaced(lab: &Lab) -> Result<()> {
     let (netns, data) = (Netns::new()?, data()?);
     let server = start(lab, data.path())?;
-    let mut trace = Trace::start(&server, &only_without_stacks(&netns))?;
+    let mut trace = Trace::start(&server, &only(&netns))?;
     refuse(&netns, "before", "127.0.0.1:81")?;
     trace.expect("connect.failed")?;
     // Until it is committed.
@@ -265,7 +265,7 @@ fn file_removed_while_it_is_used_is_told_of_and_replaced(lab: &Lab) -> Result<()
     fs::remove_file(data.path().join("history.db"))?;
     let state = trace.reached("/counters/lost/history", 1)?;
     state.is("/state", "running")?;
-    let history = until(&server, "recording")?;
+    let history = told_until(&server, "recording")?;
     ensure!(history.text("/detail")?.contains("was removed while it was used"), "{}", history.0);
     refuse(&netns, "after", "127.0.0.1:81")?;
     let last = trace.expect("connect.failed")?;
@@ -281,9 +281,9 @@ fn directory_removed_while_it_is_used_pauses_history(lab: &Lab) -> Result<()> {
     let (netns, parent) = (Netns::new()?, data()?);
     let data = parent.path().join("data");
     let server = start(lab, &data)?;
-    let mut trace = Trace::start(&server, &only_without_stacks(&netns))?;
+    let mut trace = Trace::start(&server, &only(&netns))?;
     fs::remove_dir_all(&data)?;
-    let history = until(&server, "paused")?;
+    let history = told_until(&server, "paused")?;
     ensure!(history.text("/remedy")?.contains("make the data directory again"), "{}", history.0);
     refuse(&netns, "unkept", "127.0.0.1:81")?;
     trace.expect("connect.failed")?;
@@ -295,11 +295,11 @@ fn little_free_space_pauses_history_before_it_is_used_up(lab: &Lab) -> Result<()
     let server = Server::start_in(&disk.path().join("data"), lab.binary(), |command| {
         command.env("SYNSCOPE_TOKEN", TOKEN).args(["--history-keep-free-mib", "16"]);
     })?;
-    let mut trace = Trace::start(&server, &only_without_stacks(&netns))?;
+    let mut trace = Trace::start(&server, &only(&netns))?;
     until(&server, "recording")?;
     let ballast = disk.path().join("ballast");
     fs::write(&ballast, vec![0; 20 << 20])?;
-    let paused = until(&server, "paused")?;
+    let paused = told_until(&server, "paused")?;
     ensure!(paused.text("/detail")?.contains("16 MiB shall stay so"), "{}", paused.0);
     refuse(&netns, "unkept", "127.0.0.1:81")?;
     trace.expect("connect.failed")?;
@@ -368,18 +368,18 @@ fn disk_that_stalls_is_told_of_and_costs_nothing(lab: &Lab) -> Result<()> {
     let (netns, disk) = (Netns::new()?, Ext4::new(64 << 20)?);
     let data = disk.path().join("data");
     let server = start(lab, &data)?;
-    let mut trace = Trace::start(&server, &only_without_stacks(&netns))?;
+    let mut trace = Trace::start(&server, &only(&netns))?;
     refuse(&netns, "before", "127.0.0.1:81")?;
     trace.expect("connect.failed")?;
     let frozen = disk.freeze()?;
     refuse(&netns, "meanwhile", "127.0.0.1:81")?;
     trace.expect("connect.failed")?;
-    let stalled = until(&server, "stalled")?;
+    let stalled = told_until(&server, "stalled")?;
     ensure!(!stalled.text("/detail")?.is_empty() && !stalled.text("/remedy")?.is_empty(), "{}", stalled.0);
     let figures = server.api().get("/metrics")?.body;
     ensure!(figures.contains("synscope_history_state{state=\"stalled\"} 1\n"), "{figures}");
     // Other traces start, and what is told is told at once.
-    let mut other = Trace::start(&server, &only_without_stacks(&netns))?;
+    let mut other = Trace::start(&server, &only(&netns))?;
     refuse(&netns, "still", "127.0.0.1:81")?;
     trace.expect("connect.failed")?.is("/process/comm", "still")?;
     other.expect("connect.failed")?.is("/process/comm", "still")?;

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use rustix::net::{SocketFlags, SocketType, connect, connect_unspec, ipproto, socket_with};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::expect::{failure, only, only_with_starts};
+use super::expect::{failure, only, only_with_stacks, only_with_starts};
 use crate::harness::{Actor, Lab, Netns};
 
 super::scenarios!["gave_up":
@@ -45,7 +45,7 @@ fn silent() -> Result<socket2::SockAddr> {
 /// The state changes first; the error report with ECONNRESET comes after it and must not be taken for the cause.
 fn closed_with_linger_zero(lab: &Lab) -> Result<()> {
     let netns = Netns::new()?;
-    let mut trace = lab.trace(&only(&netns))?;
+    let mut trace = lab.trace(&only_with_stacks(&netns))?;
     netns.run("linger", || {
         let socket = tcp_socket()?;
         socket.set_nonblocking(true)?;

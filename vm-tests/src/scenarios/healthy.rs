@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use serde_json::json;
 
-use super::expect::{only, only_with_starts, owned, refuse, tuple};
+use super::expect::{only_with_stacks, only_with_starts, owned, refuse, tuple};
 use crate::harness::{Connect, Ended, Lab, Netns, Try, listen};
 
 super::scenarios!["healthy":
@@ -24,7 +24,7 @@ fn connect_well(netns: &Netns) -> Result<Try> {
 
 fn quick_connect_is_counted_and_not_told(lab: &Lab) -> Result<()> {
     let netns = Netns::new()?;
-    let trace = lab.trace(&only(&netns))?;
+    let trace = lab.trace(&only_with_stacks(&netns))?;
     connect_well(&netns)?;
     let state = trace.counted("established", 1)?;
     state
@@ -58,7 +58,7 @@ fn with_starts_start_and_end_are_told(lab: &Lab) -> Result<()> {
 
 fn slow_ms_of_zero_tells_every_connect(lab: &Lab) -> Result<()> {
     let netns = Netns::new()?;
-    let request = json!({"filter": {"netns": netns.inode()}, "slow_ms": 0});
+    let request = json!({"filter": {"netns": netns.inode()}, "slow_ms": 0, "stacks": false});
     let mut trace = lab.trace(&request)?;
     connect_well(&netns)?;
     trace.expect("connect.established")?.is("/process/comm", "healthy")?;
@@ -67,7 +67,7 @@ fn slow_ms_of_zero_tells_every_connect(lab: &Lab) -> Result<()> {
 
 fn two_traces_see_each_its_own(lab: &Lab) -> Result<()> {
     let netns = Netns::new()?;
-    let on_port = |port: u16| json!({"filter": {"netns": netns.inode(), "peer_port": port}});
+    let on_port = |port: u16| json!({"filter": {"netns": netns.inode(), "peer_port": port}, "stacks": false});
     let (mut first, mut second) = (lab.trace(&on_port(81))?, lab.trace(&on_port(82))?);
     for port in [82, 81, 82, 81] {
         refuse(&netns, "two-traces", &format!("127.0.0.1:{port}"))?;

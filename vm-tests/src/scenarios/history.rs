@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::expect::{only_without_stacks, refuse};
+use super::expect::{only, refuse};
 use crate::harness::{Json, Lab, Length, Load, Netns, Server, Stream, Trace, storm};
 
 super::scenarios!["history":
@@ -44,7 +44,7 @@ pub(super) fn start(lab: &Lab, data: &Path) -> Result<Server> {
 
 /// A trace that has told this many refused connects, and its events.
 pub(super) fn told(server: &Server, netns: &Netns, connects: usize) -> Result<(String, Vec<Json>)> {
-    let mut trace = Trace::start(server, &only_without_stacks(netns))?;
+    let mut trace = Trace::start(server, &only(netns))?;
     // Of those that a kernel missed there are more.
     loop {
         let produced = usize::try_from(trace.state()?.count("/counters/produced")?)?;
@@ -75,16 +75,37 @@ pub(super) fn history(server: &Server) -> Result<Json> {
     Ok(Json(server.api().get("/api/v1/capabilities")?.expect(200)?.at("/history").clone()))
 }
 
+/// Whether history is in this state, by the figures: a server that is asked what this host can do examines it first, which
+/// takes longer than starting it.
+pub(super) fn is_in(server: &Server, state: &str) -> Result<bool> {
+    let figures = server.api().get("/metrics")?.body;
+    let is_shown =
+        |value: char| figures.contains(&format!("synscope_history_state{{state=\"{state}\"}} {value}"));
+    ensure!(is_shown('0') || is_shown('1'), "no state {state:?} in {figures}");
+    Ok(is_shown('1'))
+}
+
 /// Waits until history is in this state.
-pub(super) fn until(server: &Server, state: &str) -> Result<Json> {
+pub(super) fn until(server: &Server, state: &str) -> Result<()> {
+    let deadline = Instant::now() + LIMIT;
+    while !is_in(server, state)? {
+        ensure!(Instant::now() < deadline, "never {state}: {}; log:\n{}", history(server)?.0, server.log());
+        thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
+
+/// Waits until history is in this state, and returns what is said of it.
+pub(super) fn told_until(server: &Server, state: &str) -> Result<Json> {
     let deadline = Instant::now() + LIMIT;
     loop {
+        until(server, state)?;
         let history = history(server)?;
+        // It may be another by now.
         if history.is("/state", state).is_ok() {
             return Ok(history);
         }
-        ensure!(Instant::now() < deadline, "never {state}: {}; log:\n{}", history.0, server.log());
-        thread::sleep(Duration::from_millis(50));
+        ensure!(Instant::now() < deadline, "not {state} for long: {}", history.0);
     }
 }
 
@@ -154,7 +175,7 @@ fn second_server_in_one_directory_keeps_to_memory(lab: &Lab) -> Result<()> {
     let first = start(lab, data.path())?;
     let second = start(lab, data.path())?;
     until(&first, "recording")?;
-    let history = until(&second, "memory")?;
+    let history = told_until(&second, "memory")?;
     ensure!(history.text("/detail")?.contains("another Synscope"), "{}", history.0);
     drop(first);
     Ok(())
@@ -250,7 +271,7 @@ fn attempts_become_a_table_and_a_chrome_trace(lab: &Lab) -> Result<()> {
 fn armed_trace_keeps_what_is_around_the_first_match(lab: &Lab) -> Result<()> {
     let (netns, data) = (Netns::new()?, data()?);
     let server = start(lab, data.path())?;
-    let mut request = only_without_stacks(&netns);
+    let mut request = only(&netns);
     request["recorder"] = json!({"before_s": 3, "after_s": 3, "filter": "comm=match"});
     let mut trace = Trace::start_in_state(&server, &request, "armed")?;
     refuse(&netns, "long-before", "127.0.0.1:81")?;
@@ -290,7 +311,7 @@ fn armed_trace_keeps_what_is_around_the_first_match(lab: &Lab) -> Result<()> {
 fn recording_that_reaches_back_less_far_says_so(lab: &Lab) -> Result<()> {
     let netns = Netns::new()?;
     let server = lab.own_server()?;
-    let mut request = only_without_stacks(&netns);
+    let mut request = only(&netns);
     request["recorder"] = json!({"before_s": 3600, "after_s": 0, "filter": "comm=match"});
     let trace = Trace::start_in_state(&server, &request, "armed")?;
     // Each tells its start and its end: together more than the live ring holds, and at once no more than the queue.

@@ -15,7 +15,7 @@ use nix::sys::socket::{setsockopt, sockopt::Ipv6RecvErr};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::expect::{counted_retransmits, failure, lasted, only, owned, tuple};
+use super::expect::{counted_retransmits, failure, lasted, only, only_with_stacks, owned, tuple};
 use crate::harness::packets::Syn;
 use crate::harness::{Ended, Held, Icmp, Lab, Netns, OWN_V6, Trace, Try, Wire, listen_deaf};
 
@@ -172,7 +172,7 @@ fn error_that_the_kernel_reports_when_it_gives_up(lab: &Lab) -> Result<()> {
 /// An attempt that has a soft error, and for which the kernel's patience ends with the first retransmit.
 fn answered_while_held(lab: &Lab) -> Result<(Trace, Asked)> {
     let netns = Netns::new()?;
-    let trace = lab.trace(&only(&netns))?;
+    let trace = lab.trace(&only_with_stacks(&netns))?;
     let asked = netns.run("icmp", || {
         let asked = Asked::connect(V4, Owner::HoldsTheSocket)?;
         asked.socket.set_tcp_user_timeout(Some(Duration::from_millis(700)))?;

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use anyhow::{Context, Result, ensure};
 
 use super::blind::{Mask, refused, server};
-use super::expect::{failure, only, refuse};
+use super::expect::{failure, only_with_stacks, refuse};
 use crate::harness::{Lab, Netns, Server, Trace, kernel};
 use crate::vm::protocol::Fact;
 
@@ -65,7 +65,7 @@ fn switched_off_after_we_looked(lab: &Lab) -> Result<()> {
 
 fn tells_when_interpreted(server: &Server, off: Off) -> Result<()> {
     let netns = Netns::new()?;
-    let mut trace = Trace::start(server, &only(&netns))?;
+    let mut trace = Trace::start(server, &only_with_stacks(&netns))?;
     drop(off);
     let programs = kernel::described(&kernel::programs_of(server.pid())?)?;
     let compiled: Vec<_> =

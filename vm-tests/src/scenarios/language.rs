@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::expect::{only_without_stacks, refuse};
+use super::expect::{only, refuse};
 use crate::harness::{Json, Lab, Netns, Run, Trace};
 
 super::scenarios!["language":
@@ -33,7 +33,7 @@ fn ports(trace: &Trace, filter: &str) -> Result<Vec<u64>> {
 
 /// A trace that has told a refused connect of this thread to each of these ports.
 fn refusals(lab: &Lab, netns: &Netns, tried: &[(&str, u16)]) -> Result<Trace> {
-    let mut trace = lab.trace(&only_without_stacks(netns))?;
+    let mut trace = lab.trace(&only(netns))?;
     for (comm, port) in tried {
         refuse(netns, comm, &format!("127.0.0.1:{port}"))?;
         trace.expect("connect.failed")?;

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use rustix::process::Signal;
 use serde_json::json;
 
-use super::expect::{only, refuse};
+use super::expect::{everything, only, refuse};
 use crate::harness::{Frame, Lab, Netns, Server, Stream, Trace, kernel};
 
 super::scenarios!["lifecycle":
@@ -109,7 +109,7 @@ fn terminated_server_says_goodbye_to_its_streams(lab: &Lab) -> Result<()> {
 
 fn trace_ends_by_itself_after_its_time(lab: &Lab) -> Result<()> {
     let netns = Netns::new()?;
-    let request = json!({"filter": {"netns": netns.inode()}, "ttl_s": 1});
+    let request = json!({"filter": {"netns": netns.inode()}, "stacks": false, "ttl_s": 1});
     let asked = Instant::now();
     let mut trace = lab.trace(&request)?;
     let (messages, code) = trace.stream().to_close(Instant::now() + Duration::from_secs(20))?;
@@ -143,10 +143,10 @@ fn one_trace_too_many_is_refused_until_another_stops(lab: &Lab) -> Result<()> {
     let server = Server::start_with(lab.binary(), |command| {
         command.args(["--max-traces", "2"]);
     })?;
-    let (first, _second) = (Trace::start(&server, &json!({}))?, Trace::start(&server, &json!({}))?);
-    server.api().post("/api/v1/traces", &json!({}))?.problem(409)?;
+    let (first, _second) = (Trace::start(&server, &everything())?, Trace::start(&server, &everything())?);
+    server.api().post("/api/v1/traces", &everything())?.problem(409)?;
     first.stop()?;
-    Trace::start(&server, &json!({})).map(drop)
+    Trace::start(&server, &everything()).map(drop)
 }
 
 /// Nobody waits for another's programs to be loaded, and yet all are counted.
@@ -155,7 +155,7 @@ fn limit_of_traces_holds_for_those_that_start_at_once(lab: &Lab) -> Result<()> {
         command.args(["--max-traces", "2"]);
     })?;
     let mut statuses = thread::scope(|scope| {
-        let start = || Ok::<_, anyhow::Error>(server.api().post("/api/v1/traces", &json!({}))?.status);
+        let start = || Ok::<_, anyhow::Error>(server.api().post("/api/v1/traces", &everything())?.status);
         let starts: Vec<_> = (0..5).map(|_| scope.spawn(start)).collect();
         let joined =
             starts.into_iter().map(|start| start.join().map_err(|_| anyhow!("a thread panicked"))?);

@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use rustix::io::Errno;
 use serde_json::{Value, json};
 
-use super::expect::{counted_retransmits, failure, only, owned, refuse, tuple};
+use super::expect::{counted_retransmits, failure, only, only_with_stacks, owned, refuse, tuple};
 use crate::harness::{
     Connect, Ended, Fate, Json, Lab, Netns, Trace, Which, listen_deaf, listen_with_backlog,
 };
@@ -21,7 +21,7 @@ super::scenarios!["local":
     listener_whose_queue_is_full (needs SOCKET_LISTING),
 ];
 
-/// [`only`], with what this host dropped.
+/// [`only_with_stacks`], with what this host dropped.
 fn only_with_drops(netns: &Netns) -> Value {
     json!({"filter": {"netns": netns.inode()}, "drops": true, "stacks": false})
 }
@@ -59,7 +59,7 @@ fn firewall_that_drops(lab: &Lab) -> Result<()> {
 fn firewall_that_rejects_with_a_reset(lab: &Lab) -> Result<()> {
     let netns = Netns::new()?;
     netns.firewall(&[(&[Which::To([127, 0, 0, 9].into())], Fate::RejectedByReset)])?;
-    let mut trace = lab.trace(&only(&netns))?;
+    let mut trace = lab.trace(&only_with_stacks(&netns))?;
     let tried = refuse(&netns, "rejected", "127.0.0.9:22")?;
     let end = trace.expect("connect.failed")?;
     failure(&end, "refused", Some(("ECONNREFUSED", 111)))?;

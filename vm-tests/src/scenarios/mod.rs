@@ -106,10 +106,13 @@ macro_rules! scenarios {
 }
 use scenarios;
 
-/// Every scenario, in the order of reports. The slow ones stand first, so that the others run beside them.
+/// Every scenario, in the order of reports. The slow ones stand first, so that the others run beside them: above all those
+/// that wait for half a minute and do nothing.
 pub fn all() -> Vec<Scenario> {
     [
         bytecode::LIST,
+        attacks::LIST,
+        sockets::LIST,
         silent::LIST,
         storms::LIST,
         oracle::LIST,
@@ -133,9 +136,7 @@ pub fn all() -> Vec<Scenario> {
         streams::LIST,
         resuming::LIST,
         problems::LIST,
-        attacks::LIST,
         secrets::LIST,
-        sockets::LIST,
         contract::LIST,
         cli::LIST,
         blind::LIST,

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::expect::only_without_stacks;
+use super::expect::only;
 use super::stale::challenged_once;
 use crate::harness::{Actor, Connect, Ended, Icmp, Lab, Netns, Trace, Wire};
 
@@ -96,7 +96,7 @@ fn counters_of_the_kernel_agree_over_ten_thousand_attempts(lab: &Lab) -> Result<
 
 fn counters_agree(lab: &Lab) -> Result<()> {
     let netns = Netns::new()?;
-    let mut trace = lab.trace(&only_without_stacks(&netns))?;
+    let mut trace = lab.trace(&only(&netns))?;
     let before = netns.run("oracle", kernel_counters)?;
     let killed = Actor::connect(&netns, "to-be-killed", SILENT, Duration::from_mins(1))?;
     netns.run("oracle", mixed_run)?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::expect::{only, owned, refuse};
+use super::expect::{only_with_stacks, owned, refuse};
 use crate::harness::{Actor, Connect, Json, Lab, Netns};
 
 super::scenarios!["owner":
@@ -19,7 +19,7 @@ super::scenarios!["owner":
 /// The softirq that sends a SYN again runs on top of whatever task the core was busy with.
 fn retransmit_while_other_processes_burn_every_core(lab: &Lab) -> Result<()> {
     let netns = Netns::new()?;
-    let mut trace = lab.trace(&only(&netns))?;
+    let mut trace = lab.trace(&only_with_stacks(&netns))?;
     let cores = thread::available_parallelism()?.get();
     let spinners = (0..=cores).map(|_| Actor::spin(&netns)).collect::<Result<Vec<_>>>()?;
     let connect = Connect::to_address("203.0.113.7:22")?;
@@ -33,7 +33,7 @@ fn retransmit_while_other_processes_burn_every_core(lab: &Lab) -> Result<()> {
 
 fn process_that_is_gone_when_the_end_is_told(lab: &Lab) -> Result<()> {
     let netns = Netns::new()?;
-    let mut trace = lab.trace(&only(&netns))?;
+    let mut trace = lab.trace(&only_with_stacks(&netns))?;
     let patience = Duration::from_secs(5);
     let mut actor = Actor::connect(&netns, "owner-gone", "127.0.0.1:81", patience)?;
     actor.wait()?;
@@ -58,7 +58,7 @@ fn quick_process_gone_before_its_stack_is_symbolised(lab: &Lab) -> Result<()> {
     const BURSTS: usize = 5;
     const BURST: usize = 10;
     let netns = Netns::new()?;
-    let mut trace = lab.trace(&only(&netns))?;
+    let mut trace = lab.trace(&only_with_stacks(&netns))?;
     refuse(&netns, "stays", "127.0.0.1:81")?;
     let stays = trace.expect("connect.failed")?;
     code_is_known(&stays)?;
@@ -85,7 +85,7 @@ fn quick_process_gone_before_its_stack_is_symbolised(lab: &Lab) -> Result<()> {
 
 fn process_killed_before_its_first_retransmit(lab: &Lab) -> Result<()> {
     let netns = Netns::new()?;
-    let mut trace = lab.trace(&only(&netns))?;
+    let mut trace = lab.trace(&only_with_stacks(&netns))?;
     for started in 1..=TRIES {
         let actor = Actor::connect(&netns, "killed-early", "203.0.113.7:22", Duration::from_secs(30))?;
         // Counted, not told: nobody has looked at the process.

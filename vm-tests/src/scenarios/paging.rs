@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use super::expect::{only_without_stacks, refuse};
+use super::expect::{only, refuse};
 use crate::harness::{Json, Lab, Netns, Trace};
 
 super::scenarios!["paging":
@@ -15,7 +15,7 @@ const CONNECTS: usize = 5;
 
 /// A trace that has told [`CONNECTS`] refused connects.
 fn refusals(lab: &Lab, netns: &Netns) -> Result<Trace> {
-    let mut trace = lab.trace(&only_without_stacks(netns))?;
+    let mut trace = lab.trace(&only(netns))?;
     for _ in 0..CONNECTS {
         refuse(netns, "paging", "127.0.0.1:81")?;
     }

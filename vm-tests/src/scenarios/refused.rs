@@ -3,7 +3,7 @@
 use anyhow::Result;
 use rustix::net::ipproto;
 
-use super::expect::{failure, lasted, only, only_with_starts, owned, refuse, tuple};
+use super::expect::{failure, lasted, only, only_with_stacks, only_with_starts, owned, refuse, tuple};
 use crate::harness::{Connect, Lab, Netns, listen};
 
 super::scenarios!["refused":
@@ -41,7 +41,7 @@ fn refused_at_once(lab: &Lab, peer: &str) -> Result<()> {
 
 fn non_blocking_connect(lab: &Lab) -> Result<()> {
     let netns = Netns::new()?;
-    let mut trace = lab.trace(&only(&netns))?;
+    let mut trace = lab.trace(&only_with_stacks(&netns))?;
     let connect = Connect::to_address("127.0.0.1:81")?;
     let patience = std::time::Duration::from_secs(5);
     let tried = netns.run("refused-poll", || connect.giving_up_after(patience).run())?;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::expect::{only_without_stacks, refuse};
+use super::expect::{only, refuse};
 use crate::harness::{Connect, Following, Frame, Json, Lab, Netns, Stream, Trace};
 
 super::scenarios!["resuming":
@@ -67,7 +67,7 @@ impl Chance {
 /// Has `read` connect again and again, each time for as many events as chance says, while they are told.
 fn come_and_go(lab: &Lab, read: impl Fn(&Trace, &mut Seen, u64) -> Result<()>) -> Result<()> {
     let netns = Netns::new()?;
-    let trace = lab.trace(&only_without_stacks(&netns))?;
+    let trace = lab.trace(&only(&netns))?;
     let (mut seen, mut chance, done) = (Seen::default(), Chance(0x5e_ed), AtomicBool::new(false));
     let read_all = thread::scope(|scope| {
         let connects = scope.spawn(|| -> Result<()> {
@@ -158,7 +158,7 @@ fn event_source_that_comes_and_goes(lab: &Lab) -> Result<()> {
 
 fn following_ends_with_the_trace(lab: &Lab) -> Result<()> {
     let netns = Netns::new()?;
-    let mut trace = lab.trace(&only_without_stacks(&netns))?;
+    let mut trace = lab.trace(&only(&netns))?;
     let path = trace.path("/events?follow=1");
     let mut lines = Following::open(trace.api(), &path, &[LINES])?;
     let mut stream = Following::open(trace.api(), &path, &[EVENT_STREAM])?;
@@ -190,7 +190,7 @@ fn following_ends_with_the_trace(lab: &Lab) -> Result<()> {
 
 fn following_a_document_is_refused(lab: &Lab) -> Result<()> {
     let netns = Netns::new()?;
-    let trace = lab.trace(&only_without_stacks(&netns))?;
+    let trace = lab.trace(&only(&netns))?;
     trace.api().get(&trace.path("/events?follow=1"))?.problem(400)?.is("/field", "follow")?;
     trace.api().get(&trace.path("/events?follow=yes"))?.problem(400)?.is("/field", "follow")?;
     let wrong = [EVENT_STREAM, ("last-event-id", "x")];
@@ -203,7 +203,7 @@ fn slow_reader_is_closed_and_costs_nobody_else(lab: &Lab) -> Result<()> {
     /// Some 9 MB: more than is queued for a reader and in the socket's buffers.
     const STORM: u64 = 10_000;
     let netns = Netns::new()?;
-    let mut trace = lab.trace(&only_without_stacks(&netns))?;
+    let mut trace = lab.trace(&only(&netns))?;
     let mut slow = Stream::open(trace.api(), &trace.path("/stream"))?;
     let peer = SocketAddr::from(([127, 0, 0, 1], 81));
     netns.run("storm", || (0..STORM).try_for_each(|_| Connect::to(peer).run().map(drop)))?;

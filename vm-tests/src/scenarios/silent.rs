@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use rustix::io::Errno;
 
-use super::expect::{counted_retransmits, failure, lasted, only, owned, tuple};
+use super::expect::{counted_retransmits, failure, lasted, only, only_with_stacks, owned, tuple};
 use crate::harness::{Connect, Ended, Json, Lab, Netns, OWN_V6, listen_deaf};
 
 super::scenarios!["silent":
@@ -84,7 +84,7 @@ fn until_the_kernel_gives_up(lab: &Lab, netns: &Netns, peer: &str) -> Result<()>
 
 fn ipv4_peer_tells_which_code_asked(lab: &Lab) -> Result<()> {
     let netns = Netns::new()?;
-    let mut trace = lab.trace(&only(&netns))?;
+    let mut trace = lab.trace(&only_with_stacks(&netns))?;
     let connect = Connect::to_address("203.0.113.7:22")?.giving_up_after(Duration::from_millis(50));
     netns.run("silent-stack", || connect.run())?;
     let end = trace.expect("connect.failed")?;

@@ -22,8 +22,8 @@ use crate::harness::raw::status;
 use crate::harness::{Lab, Raw, Run, Server};
 
 super::scenarios!["sockets":
-    other_hosts_are_kept_out_unless_asked_for_with_tls,
     plain_http_and_silence_get_nothing_from_tls,
+    other_hosts_are_kept_out_unless_asked_for_with_tls,
     unix_socket_is_for_its_owner_and_group,
     unix_socket_left_behind_is_replaced_and_one_in_use_is_not,
 ];

@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 use nix::sys::socket::{setsockopt, sockopt::TcpRepair};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::expect::{failure, only, only_with_starts, owned, tuple};
+use super::expect::{failure, only, only_with_stacks, only_with_starts, owned, tuple};
 use crate::harness::{Connect, Ended, Fate, Lab, Netns, Which, listen, listen_deaf};
 
 super::scenarios!["stale":
@@ -24,7 +24,7 @@ super::scenarios!["stale":
 /// server challenges the SYN; our RST gets through and the retransmit right after it succeeds.
 fn port_of_a_half_open_connection_is_used_again(lab: &Lab) -> Result<()> {
     let netns = Netns::new()?;
-    let mut trace = lab.trace(&only(&netns))?;
+    let mut trace = lab.trace(&only_with_stacks(&netns))?;
     let (local, peer) = netns.run("stale", challenged_once)?;
     let challenge = trace.expect("connect.challenge")?;
     challenge.is("/tcp/connect/stale_peer", true)?.is("/tcp/connect/challenges", 1)?;

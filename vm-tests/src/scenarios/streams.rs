@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::expect::{only_without_stacks, refuse};
+use super::expect::{only, refuse};
 use crate::harness::{Frame, Lab, Netns, Stream};
 
 super::scenarios!["streams":
@@ -22,7 +22,7 @@ fn soon() -> Instant {
 
 fn resumes_after_the_last_event_seen(lab: &Lab) -> Result<()> {
     let netns = Netns::new()?;
-    let mut trace = lab.trace(&only_without_stacks(&netns))?;
+    let mut trace = lab.trace(&only(&netns))?;
     for _ in 0..3 {
         refuse(&netns, "resume", "127.0.0.1:81")?;
         trace.expect("connect.failed")?;
@@ -41,7 +41,7 @@ fn resumes_after_the_last_event_seen(lab: &Lab) -> Result<()> {
 
 fn token_travels_as_a_subprotocol(lab: &Lab) -> Result<()> {
     let netns = Netns::new()?;
-    let trace = lab.trace(&only_without_stacks(&netns))?;
+    let trace = lab.trace(&only(&netns))?;
     let token = format!("synscope.token.{}", trace.api().token());
     let opened = Stream::open_with(trace.api(), &trace.path("/stream"), |request| {
         request.with_sub_protocol("synscope.v1").with_sub_protocol(token)
@@ -55,7 +55,7 @@ fn token_travels_as_a_subprotocol(lab: &Lab) -> Result<()> {
 
 fn stop_ends_the_stream(lab: &Lab) -> Result<()> {
     let netns = Netns::new()?;
-    let mut trace = lab.trace(&only_without_stacks(&netns))?;
+    let mut trace = lab.trace(&only(&netns))?;
     refuse(&netns, "stopped", "127.0.0.1:81")?;
     trace.expect("connect.failed")?;
     trace.stop()?;
@@ -71,7 +71,7 @@ fn stop_ends_the_stream(lab: &Lab) -> Result<()> {
 
 fn silent_stream_shows_a_heartbeat_every_five_seconds(lab: &Lab) -> Result<()> {
     let netns = Netns::new()?;
-    let mut trace = lab.trace(&only_without_stacks(&netns))?;
+    let mut trace = lab.trace(&only(&netns))?;
     let mut heartbeat = || match trace.stream().next(soon())? {
         Some(Frame::Message(message)) => {
             message.is("/type", "heartbeat")?.is("/counters/produced", 0)?;
@@ -91,7 +91,7 @@ fn silent_stream_shows_a_heartbeat_every_five_seconds(lab: &Lab) -> Result<()> {
 
 fn too_large_a_message_is_refused(lab: &Lab) -> Result<()> {
     let netns = Netns::new()?;
-    let mut trace = lab.trace(&only_without_stacks(&netns))?;
+    let mut trace = lab.trace(&only(&netns))?;
     trace.stream().send("ignored".to_owned())?;
     refuse(&netns, "after-ignored", "127.0.0.1:81")?;
     trace.expect("connect.failed")?;
@@ -104,7 +104,7 @@ fn too_large_a_message_is_refused(lab: &Lab) -> Result<()> {
 
 fn client_that_answers_no_ping_is_disconnected(lab: &Lab) -> Result<()> {
     let netns = Netns::new()?;
-    let mut trace = lab.trace(&only_without_stacks(&netns))?;
+    let mut trace = lab.trace(&only(&netns))?;
     // Who does not read does not answer either; the trace's own stream is read meanwhile, and stays.
     let mut dead = Stream::open(trace.api(), &trace.path("/stream"))?;
     let silence = Instant::now() + Duration::from_secs(34);

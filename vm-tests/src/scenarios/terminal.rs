@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::expect::{only_without_stacks, refuse};
+use super::expect::{only, refuse};
 use crate::harness::{Json, Lab, Netns, Run};
 
 super::scenarios!["terminal":
@@ -96,7 +96,7 @@ fn ctrl_c_ends_with_a_summary(lab: &Lab) -> Result<()> {
 
 fn attached_terminal_shows_what_the_server_tells(lab: &Lab) -> Result<()> {
     let netns = Netns::new()?;
-    let mut trace = lab.trace(&only_without_stacks(&netns))?;
+    let mut trace = lab.trace(&only(&netns))?;
     for port in [86, 87] {
         refuse(&netns, "attached", &format!("127.0.0.1:{port}"))?;
         trace.expect("connect.failed")?;

@@ -9,9 +9,10 @@ use anyhow::{Context, Result, ensure};
 use io_uring::{IoUring, opcode, types};
 use nix::libc::MSG_FASTOPEN;
 use rustix::io::Errno;
+use serde_json::json;
 use socket2::{Domain, MsgHdr, Protocol, SockAddr, Socket, Type};
 
-use super::expect::{counted_retransmits, failure, only, only_with_starts, owned, tuple};
+use super::expect::{counted_retransmits, failure, only, only_with_stacks, only_with_starts, owned, tuple};
 use crate::harness::mptcp::SECOND_PATH;
 use crate::harness::{Actor, Ended, Lab, Netns, Try, listen};
 
@@ -93,7 +94,7 @@ fn connect_by_ring(socket: &Socket, peer: SocketAddr, patience: Duration) -> Res
 
 fn io_uring_connect_that_is_refused(lab: &Lab) -> Result<()> {
     let netns = Netns::new()?;
-    let mut trace = lab.trace(&only(&netns))?;
+    let mut trace = lab.trace(&only_with_stacks(&netns))?;
     let peer = SocketAddr::from(([127, 0, 0, 1], 81));
     let tid = netns.run("ring", || {
         let result = connect_by_ring(&tcp_socket()?, peer, Duration::from_secs(10))?;
@@ -157,7 +158,7 @@ fn socket_that_a_child_keeps_open(lab: &Lab) -> Result<()> {
 fn subflow_that_the_kernel_opens_itself(lab: &Lab) -> Result<()> {
     let netns = Netns::new()?;
     netns.second_path()?;
-    let mut trace = lab.trace(&only_with_starts(&netns))?;
+    let mut trace = lab.trace(&json!({"filter": {"netns": netns.inode()}, "starts": true}))?;
     let _ends = netns.run("mptcp", || {
         let listener = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP))?;
         listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
@@ -181,6 +182,7 @@ fn subflow_that_the_kernel_opens_itself(lab: &Lab) -> Result<()> {
     let worker = end.text("/process/comm")?;
     ensure!(worker.starts_with("kworker/"), "{worker} is no worker of the kernel");
     ensure!(end.list("/stack/user").unwrap_or_default().is_empty(), "{}", end.at("/stack/user"));
+    ensure!(!end.list("/stack/kernel")?.is_empty(), "no stack at all: {}", end.0);
     end.is("/network/local/address", SECOND_PATH.to_string())?.is("/process/user/id", 0)?;
     Ok(())
 }

@@ -1,13 +1,15 @@
 //! What befalls a host as a whole: its clock is set, it sleeps, a processor goes.
 
 use std::fs;
-use std::thread;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use rustix::time::{ClockId, Timespec, clock_settime};
 
-use super::expect::{failure, only_without_stacks, refuse};
+use super::expect::{failure, only, refuse};
 use crate::harness::{Connect, Json, Lab, Length, Load, Netns, Trace, storm};
 use crate::vm::protocol::Fact;
 
@@ -48,7 +50,7 @@ impl Drop for Clock {
 
 fn clock_that_is_set_changes_times_and_nothing_else(lab: &Lab) -> Result<()> {
     let (server, netns) = (lab.own_server()?, Netns::new()?);
-    let mut trace = Trace::start(&server, &only_without_stacks(&netns))?;
+    let mut trace = Trace::start(&server, &only(&netns))?;
     let clock = Clock::new();
     for ahead in [|time| time, |time| time + HOUR, |time| time - HOUR] {
         clock.set(ahead)?;
@@ -118,7 +120,7 @@ fn sleep_is_time_that_passes(lab: &Lab) -> Result<()> {
     // The kernel wakes only those that it sent to sleep: QEMU 7.2 lets one that the kernel never had run wild, and all crawl.
     let _second = Second::switched_on()?;
     let (server, netns) = (lab.own_server()?, Netns::new()?);
-    let mut trace = Trace::start(&server, &only_without_stacks(&netns))?;
+    let mut trace = Trace::start(&server, &only(&netns))?;
     let begun = SystemTime::now();
     amid_an_attempt(&netns, suspend)?;
     let (_, end) = trace.expect_end("connect.failed")?;
@@ -158,20 +160,17 @@ impl Drop for Second {
     }
 }
 
-const FAILURES: u64 = 800;
+/// Of a thread, while nothing else happens.
+const FAILURES: u64 = 160;
 
 fn processor_that_goes_takes_no_event_along(lab: &Lab) -> Result<()> {
     let (server, netns, _second) = (lab.own_server()?, Netns::new()?, Second::switched_on()?);
-    let start = || Trace::start(&server, &only_without_stacks(&netns));
+    let start = || Trace::start(&server, &only(&netns));
     let with_both = start()?;
-    fail_on_all(&netns)?;
-    while_failing(&netns, || Second::switch(false))?;
+    let before = fail_on_all(&netns)? + while_failing(&netns, || Second::switch(false))?;
     let with_one = start()?;
-    fail_on_all(&netns)?;
-    while_failing(&netns, || Second::switch(true))?;
-    fail_on_all(&netns)?;
-    for (trace, times) in [(with_both, 5), (with_one, 3)] {
-        let failures = times * 2 * FAILURES;
+    let after = fail_on_all(&netns)? + while_failing(&netns, || Second::switch(true))? + fail_on_all(&netns)?;
+    for (trace, failures) in [(with_both, before + after), (with_one, after)] {
         let counters = trace.stop()?;
         let count = |counter: &str| counters.count(&format!("/counters/{counter}"));
         // From 7.1 on a kernel misses some, and says how often.
@@ -186,19 +185,36 @@ fn processor_that_goes_takes_no_event_along(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-fn while_failing(netns: &Netns, work: impl FnOnce() -> Result<()>) -> Result<()> {
+/// Fails from before the work begins until after it has ended, however long it takes; returns how often.
+fn while_failing(netns: &Netns, work: impl FnOnce() -> Result<()>) -> Result<u64> {
+    let (begun, done) = (Barrier::new(3), AtomicBool::new(false));
+    let fail = || -> Result<u64> {
+        let mut failures = some_failures(netns);
+        begun.wait();
+        while failures.is_ok() && !done.load(Ordering::Relaxed) {
+            failures = failures.and_then(|before| Ok(before + some_failures(netns)?));
+        }
+        Ok(failures? + some_failures(netns)?)
+    };
     thread::scope(|scope| {
-        let failing = scope.spawn(|| fail_on_all(netns));
-        work()?;
-        failing.join().ok().context("a storm panicked")?
+        let failing = [scope.spawn(fail), scope.spawn(fail)];
+        begun.wait();
+        let worked = work();
+        done.store(true, Ordering::Relaxed);
+        let failures = sum(failing);
+        worked.and(failures)
     })
 }
 
-/// Fails from two threads: on two processors, if there are.
-fn fail_on_all(netns: &Netns) -> Result<()> {
-    thread::scope(|scope| {
-        let storm = || storm(netns, "storm", Load::Refused, Length::Times(FAILURES));
-        let storms = [scope.spawn(storm), scope.spawn(storm)];
-        storms.into_iter().try_for_each(|storm| storm.join().ok().context("a storm panicked")?.map(drop))
-    })
+/// Fails from two threads: on two processors, if there are. Returns how often.
+fn fail_on_all(netns: &Netns) -> Result<u64> {
+    thread::scope(|scope| sum([(); 2].map(|()| scope.spawn(|| some_failures(netns)))))
+}
+
+fn some_failures(netns: &Netns) -> Result<u64> {
+    storm(netns, "storm", Load::Refused, Length::Times(FAILURES)).map(|(count, _)| count)
+}
+
+fn sum(threads: [ScopedJoinHandle<'_, Result<u64>>; 2]) -> Result<u64> {
+    threads.into_iter().map(|thread| thread.join().ok().context("a storm panicked")?).sum()
 }

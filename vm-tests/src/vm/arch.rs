@@ -21,11 +21,15 @@ pub struct Arch {
     /// are emulated, too, and newer kernels rewrite code that another processor is running, which QEMU does not always
     /// get right. The other one is there to be switched on and off.
     pub emulated: &'static [&'static str],
+    /// Words for the command line of an emulated kernel.
+    pub emulated_words: &'static str,
     /// The serial port of the kernel's console, as the kernel's command line names it.
     pub console: &'static str,
     /// The serial port of the results: QEMU's options for it behind a character device, and the device in the guest.
     pub results: (&'static [&'static str], &'static str),
 }
+
+const CPU: &str = "max,erms=off,fsrm=off,la57=off,smap=off,smep=off,umip=off,pku=off";
 
 /// 64-bit x86.
 pub const AMD64: Arch = Arch {
@@ -37,8 +41,12 @@ pub const AMD64: Arch = Arch {
     machine: &[],
     // With "enhanced rep movsb" the kernel clears and copies memory by instructions that are emulated byte by byte; the
     // "fast short" ones build on it, and 6.1 hangs at boot in QEMU 10 with these alone. With a fifth level of page tables
-    // every miss of the emulated TLB takes a step more.
-    emulated: &["-accel", "tcg", "-smp", "2", "-cpu", "max,erms=off,fsrm=off,la57=off"],
+    // every miss of the emulated TLB takes a step more. What guards user memory from the kernel ends a translated block
+    // with each switch of it.
+    emulated: &["-accel", "tcg", "-smp", "2", "-cpu", CPU],
+    // The kernel would mistrust the emulated clock register, for it finds no promise that two processors' agree, and
+    // ask an emulated device for each look at the clock. QEMU has one count for all.
+    emulated_words: "tsc=reliable",
     console: "ttyS0",
     results: (&["-serial", "chardev:results"], "/dev/ttyS1"),
 };
@@ -53,6 +61,7 @@ pub const ARM64: Arch = Arch {
     machine: &["-machine", "virt"],
     // Computing pointer signatures as the hardware does takes more time than everything else.
     emulated: &["-accel", "tcg", "-smp", "2", "-cpu", "max,pauth-impdef=on"],
+    emulated_words: "",
     console: "ttyAMA0",
     // The board has one serial port; a PCI one makes the second.
     results: (&["-device", "pci-serial,chardev=results"], "/dev/ttyS0"),

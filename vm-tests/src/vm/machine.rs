@@ -40,6 +40,8 @@ pub struct Report {
     pub first_scenario: Option<Duration>,
     /// From starting QEMU to its end.
     pub took: Duration,
+    /// Processor time of QEMU.
+    pub processor: Option<Duration>,
 }
 
 impl Report {
@@ -71,7 +73,7 @@ pub fn run(
     if let Some(trouble) = listen(&lines, &mut transcript, boot, limit, progress) {
         transcript.trouble(trouble);
     }
-    qemu.stop();
+    let processor = qemu.stop();
     let text = read_end(boot.console).unwrap_or_default();
     let verdict = transcript.finish();
     let findings = console::findings(&text);
@@ -84,6 +86,7 @@ pub fn run(
         console: boot.console.to_owned(),
         first_scenario: first_scenario.get(),
         took: begun.elapsed(),
+        processor,
     })
 }
 

@@ -22,8 +22,18 @@ pub fn markdown(summary: &Summary) -> String {
 
 /// A line a kernel.
 fn kernels(summary: &Summary) -> String {
-    let header =
-        ["series", "kernel", "boot s", "first scenario s", "all s", "passed", "failed", "skipped", ""];
+    let header = [
+        "series",
+        "kernel",
+        "boot s",
+        "first scenario s",
+        "all s",
+        "cpu s",
+        "passed",
+        "failed",
+        "skipped",
+        "",
+    ];
     let rows = summary.machines.iter().map(|machine| {
         let totals = machine.totals();
         vec![
@@ -32,6 +42,7 @@ fn kernels(summary: &Summary) -> String {
             seconds(machine.boot_s),
             seconds(machine.first_scenario_s),
             format!("{:.1}", machine.took_s),
+            seconds(machine.processor_s),
             totals.passed.to_string(),
             totals.failed.to_string(),
             totals.skipped.to_string(),

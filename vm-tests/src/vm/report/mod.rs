@@ -60,6 +60,9 @@ pub struct Machine {
     pub first_scenario_s: Option<f64>,
     /// Seconds from starting QEMU to its end.
     pub took_s: f64,
+    /// Seconds of processor time that QEMU took.
+    #[serde(default)]
+    pub processor_s: Option<f64>,
     /// Whether nothing is wrong.
     pub good: bool,
     /// What is wrong beside the scenarios.
@@ -177,6 +180,7 @@ impl Machine {
             boot_s: verdict.boot_s,
             first_scenario_s: report.first_scenario.map(|first| first.as_secs_f64()),
             took_s: report.took.as_secs_f64(),
+            processor_s: report.processor.map(|processor| processor.as_secs_f64()),
             good: report.is_good(),
             troubles,
             findings: report.findings.iter().map(finding).collect(),

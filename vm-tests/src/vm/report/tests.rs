@@ -33,6 +33,7 @@ fn summary() -> Summary {
         console: "x.console".into(),
         first_scenario: Some(Duration::from_millis(3500)),
         took: Duration::from_secs(9),
+        processor: Some(Duration::from_millis(7200)),
     };
     let absent = Absent { series: "5.10".to_owned(), reason: "the mirror has lost it".to_owned() };
     Summary { absent: vec![absent], ..Summary::new(&AMD64, Accelerator::Tcg, &[report]) }
@@ -46,9 +47,16 @@ fn totals_count_troubles_as_failures() {
 #[test]
 fn the_text_names_what_went_wrong() {
     let text = text(&summary());
-    for part in
-        ["6.1: a::b failed: 1 < 2", "6.1: c::d died", "half a line", "Oops: 1", "the end", "3.5", "lost"]
-    {
+    for part in [
+        "6.1: a::b failed: 1 < 2",
+        "6.1: c::d died",
+        "half a line",
+        "Oops: 1",
+        "the end",
+        "3.5",
+        "7.2",
+        "lost",
+    ] {
         assert!(text.contains(part), "{part} in {text}");
     }
     assert!(!text.contains("6.1: a::a "));

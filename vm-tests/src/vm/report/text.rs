@@ -8,19 +8,20 @@ use crate::vm::protocol::AGAIN;
 /// The whole report.
 pub fn text(summary: &Summary) -> String {
     let mut text = format!(
-        "{:<8} {:<34} {:>6} {:>7} {:>6} {:>7} {:>7} {:>7}\n",
-        "series", "kernel", "boot s", "first s", "run s", "passed", "failed", "skipped"
+        "{:<8} {:<34} {:>6} {:>7} {:>6} {:>6} {:>7} {:>7} {:>7}\n",
+        "series", "kernel", "boot s", "first s", "run s", "cpu s", "passed", "failed", "skipped"
     );
     for machine in &summary.machines {
         let totals = machine.totals();
         let _ = writeln!(
             text,
-            "{:<8} {:<34} {:>6} {:>7} {:>6.1} {:>7} {:>7} {:>7}",
+            "{:<8} {:<34} {:>6} {:>7} {:>6.1} {:>6} {:>7} {:>7} {:>7}",
             machine.series,
             machine.kernel.as_deref().unwrap_or("did not start"),
             seconds(machine.boot_s),
             seconds(machine.first_scenario_s),
             machine.took_s,
+            seconds(machine.processor_s),
             totals.passed,
             totals.failed,
             totals.skipped,
