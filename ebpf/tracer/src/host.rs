@@ -1,6 +1,9 @@
 //! What this host allows and lacks: one place for every check of the surroundings.
 
-use std::fs;
+use std::{
+    fs::{self, File},
+    io::{self, BufRead as _, BufReader},
+};
 
 use nix::{sys::utsname::uname, unistd::geteuid};
 
@@ -69,8 +72,9 @@ impl Check {
 /// tokio runtime.
 pub fn examine() -> Vec<Check> {
     let mut checks = vec![check_kernel(), check_user(), check_lockdown()];
-    checks.extend(check_btf());
-    checks.push(check_load());
+    let kernel = Kernel::of_this_host();
+    checks.extend(check_btf(&kernel));
+    checks.push(check_load(kernel));
     checks.push(check_symbols());
     checks.push(check_conntrack());
     checks
@@ -156,8 +160,8 @@ fn check_lockdown() -> Check {
     }
 }
 
-fn check_btf() -> Vec<Check> {
-    let kernel = match Kernel::of_this_host() {
+fn check_btf(kernel: &Result<Kernel, Error>) -> Vec<Check> {
+    let kernel = match kernel {
         Ok(kernel) => kernel,
         Err(error) => return vec![Check::missing("BTF", error.to_string(), error.remedy())],
     };
@@ -190,8 +194,8 @@ fn check_code(is_shown: bool) -> Check {
     }
 }
 
-fn check_load() -> Check {
-    let started = Kernel::of_this_host().and_then(|kernel| Tracer::start(&kernel, &Options::default()));
+fn check_load(kernel: Result<Kernel, Error>) -> Check {
+    let started = kernel.and_then(|kernel| Tracer::start(&kernel, &Options::default()));
     match started {
         Ok(_) => Check::ok("loading", "programs load and attach"),
         Err(error) => Check::missing("loading", error.to_string(), error.remedy()),
@@ -201,9 +205,12 @@ fn check_load() -> Check {
 fn check_symbols() -> Check {
     let name = "kernel symbols";
     let hidden =
-        |line: &str| line.split(' ').next().is_some_and(|address| address.bytes().all(|b| b == b'0'));
-    match fs::read_to_string("/proc/kallsyms") {
-        Ok(symbols) if !symbols.lines().take(10).all(hidden) => Check::ok(name, "/proc/kallsyms is readable"),
+        |line: &String| line.split(' ').next().is_some_and(|address| address.bytes().all(|b| b == b'0'));
+    // Some are zero anyway. The whole file takes longer to read than all other checks together.
+    let first = File::open("/proc/kallsyms")
+        .and_then(|symbols| BufReader::new(symbols).lines().take(10).collect::<io::Result<Vec<_>>>());
+    match first {
+        Ok(symbols) if !symbols.iter().all(hidden) => Check::ok(name, "/proc/kallsyms is readable"),
         _ => Check::limited(
             name,
             "/proc/kallsyms shows no addresses",
