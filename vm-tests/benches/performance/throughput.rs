@@ -12,6 +12,7 @@ use crate::{
 };
 
 const PART: &str = "Throughput kept, one thread on loopback, against untraced";
+const ELSEWHERE: &str = "Added to a system call that has nothing to do with sockets";
 
 pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
     let server = bench.lab.own_server()?;
@@ -41,6 +42,12 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
         };
         report.tell(PART, format!("Refused: {}", peer.name()), told);
     }
+    for subject in [plain, Subject::Empty(empty::STATES), Subject::Empty(empty::ALL)] {
+        let pairs = pairs(bench, &server, Load::Unrelated, subject, self::rounds(bench, 10))?;
+        let added = Spread::of(pairs.into_iter().map(|pair| (pair.traced - pair.untraced) * 1e9).collect());
+        let told = format!("{:.0} ns ({:.0} to {:.0})", added.median, added.lower, added.upper);
+        report.tell(ELSEWHERE, subject.name(), told);
+    }
     Ok(())
 }
 
@@ -53,15 +60,27 @@ fn percent(kept: &Spread) -> String {
     format!("{:.1} % ({:.1} to {:.1})", kept.median, kept.lower, kept.upper)
 }
 
-/// Percent of the untraced speed. Each traced run stands between two untraced ones, which cancels a drift.
+/// Percent of the untraced speed.
 fn kept(bench: &Bench, server: &Server, load: Load, subject: Subject, rounds: usize) -> Result<Spread> {
+    let pairs = pairs(bench, server, load, subject, rounds)?;
+    Ok(Spread::of(pairs.into_iter().map(|pair| pair.untraced * 100.0 / pair.traced).collect()))
+}
+
+/// Seconds that an operation takes.
+struct Pair {
+    traced: f64,
+    untraced: f64,
+}
+
+/// Each traced run stands between two untraced ones, which cancels a drift.
+fn pairs(bench: &Bench, server: &Server, load: Load, subject: Subject, rounds: usize) -> Result<Vec<Pair>> {
     let time = Duration::from_millis(match (bench.quick, bench.emulated) {
         (true, _) => 50,
         (_, false) => 250,
         (_, true) => 1_000,
     });
     let run = |time| paces(&bench.netns, load, time).map(middle);
-    let mut ratios = Vec::new();
+    let mut pairs = Vec::new();
     let mut before = run(time)?;
     for _ in 0..rounds {
         let running = subject.start(server)?;
@@ -70,10 +89,10 @@ fn kept(bench: &Bench, server: &Server, load: Load, subject: Subject, rounds: us
         let traced = run(time)?;
         drop(running);
         let after = run(time)?;
-        ratios.push((before + after) * 50.0 / traced);
+        pairs.push(Pair { traced, untraced: before.midpoint(after) });
         before = after;
     }
-    Ok(Spread::of(ratios))
+    Ok(pairs)
 }
 
 /// The mean of the middle half. A host that others share takes its processors away now and then, and a slice that this

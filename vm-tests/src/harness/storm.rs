@@ -25,6 +25,8 @@ pub enum Load {
     Abandoned,
     /// listen() and close(): two state changes that belong to no connect.
     Listening,
+    /// A system call that has nothing to do with sockets, and little to do at all.
+    Unrelated,
 }
 
 /// How long a storm lasts.
@@ -127,6 +129,7 @@ fn one(load: Load, listener: &TcpListener, port: u16, count: u64) -> Result<()> 
             let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
             socket.listen(1)?;
         }
+        Load::Unrelated => drop(rustix::process::getppid()),
     }
     Ok(())
 }
