@@ -5,6 +5,7 @@ mod diagnosis;
 mod inquiry;
 mod origin;
 mod relations;
+mod text;
 
 use std::{
     borrow::Cow,

@@ -9,8 +9,8 @@ use synscope_tracer::{Cause, Event, EventKind, Failure, errno_name};
 /// One sentence, and the next step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct Diagnosis {
-    summary: String,
-    next: String,
+    pub(super) summary: String,
+    pub(super) next: String,
 }
 
 /// What an event of an attempt means. `None` for a start, which means nothing yet.

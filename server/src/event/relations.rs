@@ -10,7 +10,8 @@ use synscope_tracer::{Event, EventKind, Owner};
 
 use super::{Endpoint, UnixNano};
 
-/// Local ports remembered: all of one network namespace. Those unused for longest leave first.
+/// Local ports remembered: all of one network namespace. Those first used longest ago leave first: to make one the newest at
+/// each use would touch its neighbours in the list, which are in no cache.
 const PORTS: NonZeroUsize = NonZeroUsize::new(65_536).unwrap();
 /// Four-tuples remembered of attempts, of listeners' answers and of dropped packets, each.
 const TUPLES: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
@@ -134,7 +135,7 @@ impl Relations {
         let tuple = (event.local, event.peer);
         let port = (event.netns, event.local.port());
         let related = Related {
-            port_history: self.ports.get(&port).filter(|last| last.attempt != attempt).cloned(),
+            port_history: self.ports.peek(&port).filter(|last| last.attempt != attempt).cloned(),
             other_end: self.listeners.get(&tuple).copied(),
             local_drops: self.drops.get(&tuple).cloned().unwrap_or_default(),
         };
@@ -157,7 +158,10 @@ impl Relations {
                 ended_unix_nano: UnixNano(event.time_unix_ns),
                 outcome,
             };
-            self.ports.put(port, last);
+            match self.ports.peek_mut(&port) {
+                Some(known) => *known = last,
+                None => drop(self.ports.put(port, last)),
+            }
         }
         related
     }

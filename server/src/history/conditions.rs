@@ -11,21 +11,30 @@ use crate::{
     filter::{Field, Filter, Op, Term, Value},
 };
 
-/// Conditions on the table of attempts, each beginning with AND, and what stands for their question marks.
+/// What the database can check.
 #[derive(Default)]
 pub(super) struct Conditions {
-    pub(super) text: String,
-    pub(super) values: Vec<Sql>,
+    /// On the rows of attempts.
+    pub(super) rows: Clauses,
+    /// On where to look for them: those of `rows` that concern cause and peer.
+    pub(super) places: Clauses,
     cause: Option<Found>,
     peer: Option<Found>,
     /// Whether there are terms that only the rows can tell about.
     is_rest: bool,
 }
 
-/// How the rows that fit lie in an index of the column.
+/// Conditions in SQL, each beginning with AND, and what stands for their question marks.
+#[derive(Default)]
+pub(super) struct Clauses {
+    pub(super) text: String,
+    pub(super) values: Vec<Sql>,
+}
+
+/// How the places of attempts that fit lie in the order of causes and peers.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Found {
-    /// In one place, in the order of their ids.
+    /// One after the other, in the order of attempts.
     Together,
     /// In several places, or in a range.
     Apart,
@@ -41,17 +50,17 @@ impl Conditions {
         conditions
     }
 
-    /// The index that finds these rows, where there is one.
-    pub(super) fn index(&self) -> Option<&'static str> {
-        match (self.cause, self.peer) {
-            (Some(_), Some(_)) => Some("attempts_by_cause_and_peer"),
-            (Some(_), None) => Some("attempts_by_cause"),
-            (None, Some(_)) => Some("attempts_by_peer"),
-            (None, None) => None,
-        }
+    /// Whether they say something of the cause.
+    pub(super) fn are_of_causes(&self) -> bool {
+        self.cause.is_some()
     }
 
-    /// Whether that index has them in the order of their ids, so that a page of them is found without all of them.
+    /// Whether they say something of the peer.
+    pub(super) fn are_of_peers(&self) -> bool {
+        self.peer.is_some()
+    }
+
+    /// Whether places are in the order of the attempts there, so that a page of them is found without all of them.
     pub(super) fn are_in_order(&self) -> bool {
         [self.cause, self.peer].into_iter().flatten().all(|found| found == Found::Together)
     }
@@ -83,19 +92,24 @@ impl Conditions {
             [(first, last)] if first == last => Found::Together,
             _ => Found::Apart,
         };
-        match term.field {
-            Field::Cause => self.cause = self.cause.max(Some(found)),
-            Field::Peer => self.peer = self.peer.max(Some(found)),
-            _ => {}
+        if let Some(of) = match term.field {
+            Field::Cause => Some(&mut self.cause),
+            Field::Peer => Some(&mut self.peer),
+            _ => None,
+        } {
+            *of = (*of).max(Some(found));
+            self.places.add(column, alternatives.clone());
         }
         if term.field == Field::Peer && found == Found::Apart {
-            self.add_span(&term.values);
+            self.places.add_span(&term.values);
         }
-        self.add_alternatives(column, alternatives);
+        self.rows.add(column, alternatives);
         Some(())
     }
+}
 
-    fn add_alternatives(&mut self, column: &str, alternatives: Vec<(Sql, Sql)>) {
+impl Clauses {
+    fn add(&mut self, column: &str, alternatives: Vec<(Sql, Sql)>) {
         // Several values are something that an index can look up; ranges that are alternatives are not.
         if alternatives.iter().all(|(first, last)| first == last) {
             let marks = vec!["?"; alternatives.len()].join(", ");

@@ -7,6 +7,7 @@ mod blocks;
 mod conditions;
 mod directory;
 mod import;
+mod places;
 mod queue;
 mod reads;
 mod retention;

@@ -6,14 +6,15 @@ use std::{
     sync::{Arc, Condvar, Mutex, PoisonError},
 };
 
-use rusqlite::{CachedStatement, Connection, OpenFlags, OptionalExtension as _, Row, named_params};
+use rusqlite::{CachedStatement, Connection, OpenFlags, OptionalExtension as _, Params, Row, named_params};
 
 use super::{
     HistoryError,
     blocks::{self, Block},
-    conditions::Conditions,
+    conditions::{Clauses, Conditions},
     directory::{is_damage, leave_log},
-    schema::{MAX_SEQ, row_id, row_id_beside, seq_of},
+    places,
+    schema::{MAX_SEQ, row_id, row_id_beside, rows_of, run_of, seq_of},
 };
 use crate::{
     attempt::Attempt,
@@ -265,61 +266,82 @@ pub(super) fn attempts(
     let conditions = Conditions::of(filter, now);
     let first = row_id(key, 0);
     let last = row_id(key, before.map_or(MAX_SEQ, |before| before.saturating_sub(1)));
-    if conditions.are_in_order() {
-        return page(connection, &conditions, conditions.index(), (first, last), limit);
+    let mut page = Page::of(connection, &conditions, limit)?;
+    let is_of_places = conditions.are_of_causes() || conditions.are_of_peers();
+    if is_of_places && conditions.are_in_order() {
+        page.look_in_places(first, last)?;
+    } else if !is_of_places || !conditions.are_all() {
+        // Else all places would have to be sorted, and for every page anew.
+        page.look(first, last)?;
+    } else if let Some(newest) = newest(connection, first, last)? {
+        // What fits often has a page among the newest already, and of what does not there is little to sort.
+        let middle = first.max(newest - NEWEST);
+        page.look(middle, last)?;
+        page.look_in_places(first, middle - 1)?;
     }
-    // Else all that fits would have to be sorted, and for every page anew.
-    if !conditions.are_all() {
-        return page(connection, &conditions, None, (first, last), limit);
-    }
-    // What fits often has a page among the newest already, and of what does not there is little to sort.
-    let newest: Option<i64> = connection.query_row(
-        "SELECT max(id) FROM attempts WHERE id BETWEEN ?1 AND ?2",
-        [first, last],
-        |row| row.get(0),
-    )?;
-    let Some(newest) = newest else { return Ok(Vec::new()) };
-    let middle = first.max(newest - NEWEST);
-    let mut meant = page(connection, &conditions, None, (middle, last), limit)?;
-    if meant.len() < limit {
-        let older = (first, middle - 1);
-        meant.extend(page(connection, &conditions, conditions.index(), older, limit - meant.len())?);
-    }
-    Ok(meant)
+    Ok(page.found)
 }
 
-/// The newest attempts of a range of rows, found by this index, or one after the other.
-fn page(
-    connection: &Connection,
-    conditions: &Conditions,
-    index: Option<&'static str>,
-    (first, last): (i64, i64),
+/// The newest attempt among these rows.
+fn newest(connection: &Connection, first: i64, last: i64) -> rusqlite::Result<Option<i64>> {
+    connection
+        .query_row("SELECT max(id) FROM attempts WHERE id BETWEEN ?1 AND ?2", [first, last], |row| row.get(0))
+}
+
+/// Attempts that are being gathered, newest first.
+struct Page<'a> {
+    connection: &'a Connection,
+    conditions: &'a Conditions,
+    rows: CachedStatement<'a>,
+    lines: Lines<'a>,
     limit: usize,
-) -> rusqlite::Result<Vec<Attempt>> {
-    let mut statement = connection.prepare_cached(&page_query(conditions, index))?;
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let range = [first.into(), last.into()];
-    let values = range.into_iter().chain(conditions.values.iter().cloned()).chain([limit.into()]);
-    let mut rows = statement.query(rusqlite::params_from_iter(values))?;
-    let mut lines = Lines::of(connection)?;
-    let mut attempts = Vec::new();
-    // As long as there are rows to come, SQLite shows one moment of the file to whatever is asked in between.
-    while let Some(row) = rows.next()? {
-        attempts.extend(attempt(row, &mut lines)?);
-    }
-    Ok(attempts)
+    found: Vec<Attempt>,
 }
 
-pub(super) fn page_query(conditions: &Conditions, index: Option<&'static str>) -> String {
-    let text = &conditions.text;
-    let by = index.map_or("NOT INDEXED".to_owned(), |index| format!("INDEXED BY {index}"));
-    // The inner query can do with what is in the index.
-    format!(
-        "SELECT attempts.id, last_seq, retransmit_ns
-         FROM (SELECT id FROM attempts {by} WHERE id BETWEEN ? AND ?{text} ORDER BY id DESC LIMIT ?) AS page
-         JOIN attempts ON attempts.id = page.id
-         ORDER BY attempts.id DESC"
-    )
+impl<'a> Page<'a> {
+    fn of(connection: &'a Connection, conditions: &'a Conditions, limit: usize) -> rusqlite::Result<Self> {
+        let rows = connection.prepare_cached(&format!(
+            "SELECT id, last_seq, retransmit_ns FROM attempts WHERE id BETWEEN ? AND ?{} ORDER BY id DESC",
+            conditions.rows.text
+        ))?;
+        let lines = Lines::of(connection)?;
+        Ok(Self { connection, conditions, rows, lines, limit, found: Vec::new() })
+    }
+
+    fn is_full(&self) -> bool {
+        self.found.len() >= self.limit
+    }
+
+    /// Takes what fits between these rows, one after the other.
+    fn look(&mut self, first: i64, last: i64) -> rusqlite::Result<()> {
+        let mut rows = self.rows.query(within(first, last, &self.conditions.rows))?;
+        // As long as there are rows to come, SQLite shows one moment of the file to whatever is asked in between.
+        while self.found.len() < self.limit
+            && let Some(row) = rows.next()?
+        {
+            self.found.extend(attempt(row, &mut self.lines)?);
+        }
+        Ok(())
+    }
+
+    /// Takes what fits between these rows, where there is something of the kind.
+    fn look_in_places(&mut self, first: i64, last: i64) -> rusqlite::Result<()> {
+        let mut statement = self.connection.prepare_cached(&places::runs_query(self.conditions))?;
+        let places = within(run_of(first), run_of(last), &self.conditions.places);
+        let mut runs = statement.query(places)?;
+        while !self.is_full()
+            && let Some(run) = runs.next()?
+        {
+            let (first_of_run, last_of_run) = rows_of(run.get(0)?);
+            self.look(first.max(first_of_run), last.min(last_of_run))?;
+        }
+        Ok(())
+    }
+}
+
+/// What stands for the question marks of a query for a range.
+fn within(first: i64, last: i64, clauses: &Clauses) -> impl Params {
+    rusqlite::params_from_iter([first.into(), last.into()].into_iter().chain(clauses.values.iter().cloned()))
 }
 
 /// None when its newest event is not there.

@@ -4,7 +4,10 @@ use std::{io, path::Path, time::Duration};
 
 use rusqlite::{Connection, OptionalExtension as _};
 
-use super::schema::{MAX_SEQ, row_id, row_id_beside, seq_of};
+use super::{
+    places,
+    schema::{MAX_SEQ, row_id, row_id_beside, seq_of},
+};
 use crate::event::UnixNano;
 
 /// Events removed in one transaction, by whole blocks. Between two of them, what is new is written.
@@ -51,6 +54,7 @@ pub(super) fn remove_piece(connection: &mut Connection, limits: &Limits) -> rusq
         piece.execute("DELETE FROM attempts WHERE id BETWEEN ?1 AND ?2", (row_id(key, 0), end))?;
         piece.execute("DELETE FROM traces WHERE key = ?1 AND state <> 'running'", [key])?;
     }
+    places::forget(&piece, row_id(key, 0), end)?;
     piece.commit()?;
     give_back(connection)?;
     Ok(true)

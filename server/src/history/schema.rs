@@ -16,12 +16,16 @@ const SEQ_BITS: u32 = 40;
 /// Sequence numbers that have room in a row number. At a million events a second, twelve days.
 pub(crate) const MAX_SEQ: u64 = (1 << SEQ_BITS) - 1;
 
+/// Bits of a row number that tell attempts of one run apart.
+pub(super) const RUN_BITS: u32 = 6;
+
 /// Each brings a file from the version of its index to the next one.
 const MIGRATIONS: &[Step] = &[
     Step::sql(include_str!("schema/1.sql")),
     Step::sql(include_str!("schema/2.sql")),
     Step::sql(include_str!("schema/3.sql")),
     Step { sql: include_str!("schema/4.sql"), then: Some(pack_events) },
+    Step::sql(include_str!("schema/5.sql")),
 ];
 
 struct Step {
@@ -118,4 +122,15 @@ pub(super) fn row_id_beside(id: i64, seq: u64) -> i64 {
 /// The sequence number in a row number.
 pub(super) fn seq_of(id: i64) -> u64 {
     id.cast_unsigned() & MAX_SEQ
+}
+
+/// The run of attempts that this row is in.
+pub(super) fn run_of(id: i64) -> i64 {
+    id >> RUN_BITS
+}
+
+/// The first and the last row of a run.
+pub(super) fn rows_of(run: i64) -> (i64, i64) {
+    let first = run << RUN_BITS;
+    (first, first + (1 << RUN_BITS) - 1)
 }

@@ -11,7 +11,7 @@ use rusqlite::{Connection, types::Value as Sql};
 use super::{
     blocks::Packer,
     conditions::Conditions,
-    directory,
+    directory, places,
     queue::{Batch, Line, Message, queue},
     reads, retention, schema, writer,
 };
@@ -92,11 +92,16 @@ fn a_file_of_the_first_version_is_brought_to_the_newest() {
     connection.execute_batch(include_str!("schema/1-filled.sql")).unwrap();
     schema::migrate(&mut connection).unwrap();
     let version: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
-    assert_eq!(version, 4);
+    assert_eq!(version, 5);
     let kept = reads::list(&connection).unwrap();
     assert_eq!((kept.len(), kept[0].id.as_str(), kept[0].next_seq), (1, "0123456789ab", 3));
     assert_eq!(seqs(&connection, 1), [1, 2]);
+    for filter in ["cause=timeout", "peer=203.0.113.7", "cause=timeout peer=203.0.113.7"] {
+        assert_eq!(attempts(&connection, 1, filter, None), [1], "{filter}");
+    }
     assert_eq!(attempts(&connection, 1, "cause=timeout peer=203.0.113.0/24 port=22", None), [1]);
+    let places = [("", 16, 0), ("timeout", 0, 0), ("timeout", 16, 0)];
+    assert_eq!(runs(&connection, 1), places.map(|(cause, peer, run)| (cause.to_owned(), peer, run)));
     assert_eq!(kept[0].recorded, None);
     let events = reads::events(&connection, 1, 1, 2).unwrap();
     assert!(include_str!("schema/1-filled.sql").contains(&*events[0].1), "{}", events[0].1);
@@ -214,40 +219,29 @@ fn check_broken(file: &Path, how: &str) {
 }
 
 #[test]
-fn attempts_of_one_cause_and_peer_are_not_sorted() {
+fn places_of_one_cause_and_peer_are_not_sorted() {
     let connection = database();
-    for (filter, index) in [
-        ("cause=timeout", "attempts_by_cause (cause=? AND rowid>"),
-        ("peer=::1", "attempts_by_peer (peer=? AND rowid>"),
-        ("peer=::1 cause=timeout", "attempts_by_cause_and_peer (cause=? AND peer=? AND rowid>"),
-        (
-            "peer=::1 cause=timeout duration>1s port=22",
-            "attempts_by_cause_and_peer (cause=? AND peer=? AND rowid>",
-        ),
-        ("", "PRIMARY KEY (rowid>"),
-    ] {
+    for filter in ["cause=timeout", "peer=::1", "peer=::1 cause=timeout", "peer=::1 duration>1s port=22"] {
         let plan = plan(&connection, filter, true);
-        // What comes behind concerns the rows of the page alone.
-        let found = plan.split("SCAN page").next().unwrap();
-        assert!(found.contains(index) && !found.contains("TEMP B-TREE"), "{filter}: {plan}");
+        let found = "SEARCH places USING PRIMARY KEY (cause=? AND peer=? AND run>? AND run<?)";
+        assert_eq!(plan.trim(), found, "{filter}");
     }
-    for (filter, index) in [
-        ("cause=timeout,refused", "attempts_by_cause (cause=? AND rowid>"),
-        ("peer=10.0.0.0/8,::1", "attempts_by_peer (peer>? AND peer<?)"),
-        ("peer=10.0.0.0/8 cause=timeout", "attempts_by_cause_and_peer (cause=? AND peer>? AND peer<?)"),
+    for (filter, found) in [
+        ("cause=timeout,refused", "(cause=? AND peer=? AND run>? AND run<?)"),
+        ("peer=10.0.0.0/8,::1", "(cause=? AND peer>? AND peer<?)"),
+        ("peer=10.0.0.0/8 cause=timeout", "(cause=? AND peer>? AND peer<?)"),
     ] {
         let plan = plan(&connection, filter, false);
-        // Of the rows' numbers alone.
-        assert!(plan.contains(&format!("COVERING INDEX {index}")), "{filter}: {plan}");
+        assert!(plan.contains(&format!("PRIMARY KEY {found}")), "{filter}: {plan}");
     }
 }
 
-/// How the database would find a page of these attempts.
+/// How the database would find the places of these attempts.
 fn plan(connection: &Connection, filter: &str, in_order: bool) -> String {
     let conditions = Conditions::of(&filter.parse().unwrap(), UnixNano::now());
     assert_eq!(conditions.are_in_order(), in_order, "{filter}");
-    let query = format!("EXPLAIN QUERY PLAN {}", reads::page_query(&conditions, conditions.index()));
-    let values = vec![Sql::Null; conditions.values.len() + 3];
+    let query = format!("EXPLAIN QUERY PLAN {}", places::runs_query(&conditions));
+    let values = vec![Sql::Null; conditions.places.values.len() + 2];
     let mut statement = connection.prepare(&query).unwrap();
     let rows =
         statement.query_map(rusqlite::params_from_iter(values), |row| row.get::<_, String>(3)).unwrap();
@@ -295,6 +289,38 @@ fn attempts_are_found_page_by_page_by_what_they_are() {
     }
 }
 
+#[test]
+fn an_attempt_that_took_long_is_found_by_what_it_was_and_what_it_became() {
+    let mut connection = database();
+    let now = UnixNano::now().0;
+    begin(&connection, 1, "running", 1);
+    let told = |seq: u64, attempt: Attempt, time| {
+        let line = Line { seq, time, json: Arc::clone(&attempt.newest) };
+        Batch { key: 1, since: Instant::now(), events: vec![line], attempts: vec![attempt] }
+    };
+    let of_another_peer = |event, seq| {
+        let mut attempt = sample(event, seq);
+        Arc::make_mut(&mut attempt.head).network.peer.address = [10, 0, 0, 9].into();
+        attempt
+    };
+    let mut attempt = of_another_peer("connect.retransmit", 1);
+    Arc::make_mut(&mut attempt.head).tcp.connect.cause = None;
+    keep(&mut connection, &[told(1, attempt.clone(), 1)]);
+    keep(&mut connection, &[batch(1, 2..=3000, 1)]);
+    assert_eq!(attempts(&connection, 1, "cause=timeout", Some(2)), [0; 0]);
+    assert_eq!(attempts(&connection, 1, "peer=10.0.0.9 outcome=pending", None), [1]);
+    let ended = of_another_peer("connect.failed", 3001);
+    attempt.take(3001, Arc::unwrap_or_clone(ended.head), ended.newest);
+    keep(&mut connection, &[told(3001, attempt, now)]);
+    // All before its end leave, and it stays with its places.
+    remove_all(&mut connection, &limits(Duration::from_secs(50), u64::MAX));
+    assert_eq!(seqs(&connection, 1), [3001]);
+    for filter in ["cause=timeout", "peer=10.0.0.9", "cause=timeout peer=10.0.0.9", "peer=10.0.0.0/8", ""] {
+        assert_eq!(attempts(&connection, 1, filter, None), [1], "{filter}");
+    }
+    assert_eq!(attempts(&connection, 1, "peer=::1", None), [0; 0], "though its run is still noted");
+}
+
 fn limits(max_age: Duration, max_bytes: u64) -> Limits {
     Limits { max_age, max_bytes, keep_free: 0 }
 }
@@ -309,7 +335,7 @@ fn what_has_left_gives_its_room_back() {
     let mut connection = Connection::open_in_memory().unwrap();
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL").unwrap();
     schema::migrate(&mut connection).unwrap();
-    fill(&mut connection, 1, "ended", 40_000, 1);
+    fill(&mut connection, 1, "ended", 80_000, 1);
     let pages = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).unwrap();
     let full = pages("page_count");
     remove_all(&mut connection, &limits(Duration::from_secs(50), u64::MAX));
@@ -333,6 +359,20 @@ fn what_is_too_old_leaves_with_its_trace() {
         (0, 0, 3)
     );
     assert_eq!(attempts(&connection, 1, "", None), [0; 0]);
+    assert_eq!((runs(&connection, 1), runs(&connection, 2)), (Vec::new(), Vec::new()));
+    let alike = [("", 16, 0), ("timeout", 0, 0), ("timeout", 16, 0)];
+    assert_eq!(runs(&connection, 3), alike.map(|(cause, peer, run)| (cause.to_owned(), peer, run)));
+}
+
+/// Where attempts of a trace are: the cause, how long the peer's address is, the run.
+fn runs(connection: &Connection, key: i64) -> Vec<(String, usize, i64)> {
+    let mut select = connection
+        .prepare(
+            "SELECT cause, length(peer), run - (?1 << 34) FROM places WHERE run >> 34 = ?1 ORDER BY 3, 1, 2",
+        )
+        .unwrap();
+    let rows = select.query_map([key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
+    rows.map(Result::unwrap).collect()
 }
 
 #[test]
@@ -356,9 +396,13 @@ fn blocks_leave_whole_and_some_at_a_time() {
     assert_eq!(rows, 5003 + 1 - first, "attempts leave with their newest events");
     let kept = &reads::list(&connection).unwrap()[0];
     assert_eq!((kept.first_seq, kept.next_seq), (first, 5004));
+    let oldest_run = |connection: &Connection| runs(connection, 1)[0].2.cast_unsigned();
+    assert_eq!(oldest_run(&connection), first / 64, "places leave with the last attempt there");
     remove_all(&mut connection, &limits);
     assert_eq!(seqs(&connection, 1), [5001, 5002, 5003], "what is new stays");
     assert_eq!(attempts(&connection, 1, "", Some(5003)), [5002, 5001]);
+    assert_eq!(attempts(&connection, 1, "cause=timeout", None), [5003, 5002, 5001]);
+    assert_eq!(oldest_run(&connection), 5001 / 64);
 
     // A block is as old as its newest event.
     let mut events = batch(2, 1..=3, 1);

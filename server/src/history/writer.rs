@@ -16,6 +16,7 @@ use super::{
     Limits, Record, STALLED, Shared,
     blocks::Packer,
     directory::{self, Inode, Opened},
+    places,
     queue::{Batch, Message, Queued},
     reads::address_bytes,
     retention,
@@ -405,11 +406,11 @@ pub(super) fn keep(
         }
     }
     packing.finish()?;
-    batches.iter().try_for_each(|batch| keep_attempts(transaction, batch))
+    batches.iter().try_for_each(|batch| keep_attempts(transaction, batch))?;
+    places::keep(transaction, &batches)
 }
 
 fn keep_attempts(transaction: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
-    // To replace a row that has indexes, SQLite notes the pages that it changes, whether there was a row or not.
     let mut row = transaction.prepare_cached(
         "INSERT INTO attempts VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
             ON CONFLICT (id) DO UPDATE SET

@@ -39,12 +39,13 @@ pub(crate) struct Expired {
 }
 
 /// An event as the API shows it.
+// It is `EventBody::write` that writes it.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Event")]
 pub(crate) struct Numbered<'a> {
-    seq: u64,
+    pub(crate) seq: u64,
     #[serde(flatten)]
-    body: &'a EventBody,
+    pub(crate) body: &'a EventBody,
 }
 
 impl Log {
@@ -60,20 +61,16 @@ impl Log {
     /// Numbers an event and keeps it. Returns its number, and what is kept.
     pub(super) fn append(&mut self, body: &EventBody) -> (u64, Arc<str>) {
         let seq = self.range().next_seq;
-        let json = self.serialise(&Numbered { seq, body });
+        self.buffer.clear();
+        body.write(seq, &mut self.buffer);
+        // JSON is UTF-8.
+        let json = Arc::<str>::from(std::str::from_utf8(&self.buffer).unwrap_or_default());
         self.bytes += json.len();
         self.events.push_back(Line { seq, time: body.time_unix_nano.0, json: Arc::clone(&json) });
         while self.events.len() > MAX_EVENTS || self.bytes > MAX_BYTES {
             self.drop_oldest();
         }
         (seq, json)
-    }
-
-    fn serialise(&mut self, event: &Numbered<'_>) -> Arc<str> {
-        self.buffer.clear();
-        // Strings, numbers and maps with string keys always serialise, and into memory; and JSON is UTF-8.
-        let _ = serde_json::to_writer(&mut self.buffer, event);
-        std::str::from_utf8(&self.buffer).unwrap_or_default().into()
     }
 
     fn drop_oldest(&mut self) {
