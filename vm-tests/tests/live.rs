@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
-use vm_tests::harness::{Lab, actor};
+use vm_tests::harness::{Lab, actor, kernel};
 use vm_tests::runner::{self, Outcome};
 use vm_tests::scenarios::{self, Place, Scenario};
 
@@ -21,7 +21,8 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let lab = Arc::new(Lab::new(binary.unwrap_or_default()));
-    let missing = runner::check_surroundings().err().map(|error| format!("{error:#}"));
+    let missing = runner::check_surroundings().and_then(|()| kernel::raise_descriptor_limit());
+    let missing = missing.err().map(|error| format!("{error:#}"));
     if let Some(missing) = &missing {
         eprintln!("LIVE TESTS DO NOT RUN: {missing}");
     }

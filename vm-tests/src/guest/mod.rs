@@ -51,6 +51,8 @@ pub fn main() {
 fn run() -> Result<()> {
     mount_file_systems()?;
     netns::raise_loopback().context("raising lo")?;
+    // What eight scenarios have open together may be more than the first process is given.
+    kernel::raise_descriptor_limit().context("raising the limit of descriptors")?;
     let words = fs::read_to_string("/proc/cmdline")?;
     let word = |name: &str| words.split_whitespace().find_map(|word| word.strip_prefix(name));
     let results = Arc::new(Results::open(word(RESULTS).context("the host names no port for results")?)?);

@@ -18,11 +18,11 @@ use bytecode_suite::in_kernel;
 use bytecode_suite::live::Bench;
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change};
-use rustix::process::{Resource, Rlimit, Signal, getpid, getrlimit, kill_process, setrlimit};
+use rustix::process::{Signal, getpid, kill_process};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{Cgroup, Connect, Netns};
+use super::{Cgroup, Connect, Netns, kernel};
 
 const FLAG: &str = "--synscope-actor";
 
@@ -192,8 +192,7 @@ fn play(part: &[String]) -> Result<()> {
 
 /// Starts connects to a silent peer.
 fn crowd(peer: SocketAddr, count: u64) -> Result<Vec<Socket>> {
-    let limits = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: limits.maximum, ..limits })?;
+    kernel::raise_descriptor_limit()?;
     (0..count)
         .map(|_| {
             let socket = Socket::new(Domain::for_address(peer), Type::STREAM, Some(Protocol::TCP))?;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use anyhow::{Context, Result};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Major and minor number.
 pub type Version = (u32, u32);
@@ -24,6 +25,13 @@ fn parse_version(release: &str) -> Result<Version> {
         (Some(Ok(major)), Some(Ok(minor))) => Ok((major, minor)),
         _ => anyhow::bail!("not a kernel release: {release}"),
     }
+}
+
+/// Lets this process have as many descriptors as it may.
+pub fn raise_descriptor_limit() -> Result<()> {
+    let limits = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limits.maximum, ..limits })?;
+    Ok(())
 }
 
 /// Ids of every BPF program in the kernel, by the kernel's own list.

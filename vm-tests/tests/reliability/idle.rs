@@ -8,9 +8,8 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
-use vm_tests::harness::{Lab, Length, Load, Netns, Trace, storm};
+use vm_tests::harness::{Lab, Length, Load, Netns, Trace, kernel, storm};
 
 use crate::{Scale, holdings::Holdings};
 
@@ -25,8 +24,7 @@ const MEMORY_KIB: u64 = 48 << 10;
 const CUT_OFF: Duration = Duration::from_secs(45);
 
 pub(crate) fn idle_connections_are_refused_or_closed(lab: &Lab, _: Scale) -> Result<()> {
-    let limits = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: limits.maximum, ..limits })?;
+    kernel::raise_descriptor_limit()?;
     let server = lab.own_server()?;
     let netns = Netns::new()?;
     let mut trace = Trace::start(&server, &json!({"filter": {"netns": netns.inode()}, "stacks": false}))?;
