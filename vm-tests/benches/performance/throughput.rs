@@ -43,8 +43,8 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
         report.tell(PART, format!("Refused: {}", peer.name()), told);
     }
     for subject in [plain, Subject::Empty(empty::STATES), Subject::Empty(empty::ALL)] {
-        let pairs = pairs(bench, &server, Load::Unrelated, subject, self::rounds(bench, 10))?;
-        let added = Spread::of(pairs.into_iter().map(|pair| (pair.traced - pair.untraced) * 1e9).collect());
+        let runs = runs(bench, &server, Load::Unrelated, subject, self::rounds(bench, 10))?;
+        let added = runs.compare(|untraced, traced| (traced - untraced) * 1e9);
         let told = format!("{:.0} ns ({:.0} to {:.0})", added.median, added.lower, added.upper);
         report.tell(ELSEWHERE, subject.name(), told);
     }
@@ -62,46 +62,45 @@ fn percent(kept: &Spread) -> String {
 
 /// Percent of the untraced speed.
 fn kept(bench: &Bench, server: &Server, load: Load, subject: Subject, rounds: usize) -> Result<Spread> {
-    let pairs = pairs(bench, server, load, subject, rounds)?;
-    Ok(Spread::of(pairs.into_iter().map(|pair| pair.untraced * 100.0 / pair.traced).collect()))
+    let runs = runs(bench, server, load, subject, rounds)?;
+    Ok(runs.compare(|untraced, traced| untraced * 100.0 / traced))
 }
 
-/// Seconds that an operation takes.
-struct Pair {
-    traced: f64,
-    untraced: f64,
+/// Seconds that an operation takes: the slices of runs that alternate, of which one more is untraced.
+struct Runs {
+    untraced: Vec<Vec<f64>>,
+    traced: Vec<Vec<f64>>,
 }
 
-/// Each traced run stands between two untraced ones, which cancels a drift.
-fn pairs(bench: &Bench, server: &Server, load: Load, subject: Subject, rounds: usize) -> Result<Vec<Pair>> {
+impl Runs {
+    /// By the medians of all slices. The interval is that of the rounds, each traced run between its two neighbours.
+    fn compare(&self, by: impl Fn(f64, f64) -> f64) -> Spread {
+        let neighbours = self.untraced.windows(2).map(<[_]>::concat);
+        let rounds =
+            neighbours.zip(&self.traced).map(|(untraced, traced)| by(median(&untraced), median(traced)));
+        let median = by(median(&self.untraced.concat()), median(&self.traced.concat()));
+        Spread { median, ..Spread::of(rounds.collect()) }
+    }
+}
+
+fn median(paces: &[f64]) -> f64 {
+    Spread::of(paces.to_vec()).median
+}
+
+fn runs(bench: &Bench, server: &Server, load: Load, subject: Subject, rounds: usize) -> Result<Runs> {
     let time = Duration::from_millis(match (bench.quick, bench.emulated) {
         (true, _) => 50,
         (_, false) => 250,
         (_, true) => 1_000,
     });
-    let run = |time| paces(&bench.netns, load, time).map(middle);
-    let mut pairs = Vec::new();
-    let mut before = run(time)?;
+    let mut runs = Runs { untraced: vec![paces(&bench.netns, load, time)?], traced: Vec::new() };
     for _ in 0..rounds {
         let running = subject.start(server)?;
         // The first connects warm caches and translate addresses for the first time.
-        run(time / 5)?;
-        let traced = run(time)?;
+        paces(&bench.netns, load, time / 5)?;
+        runs.traced.push(paces(&bench.netns, load, time)?);
         drop(running);
-        let after = run(time)?;
-        pairs.push(Pair { traced, untraced: before.midpoint(after) });
-        before = after;
+        runs.untraced.push(paces(&bench.netns, load, time)?);
     }
-    Ok(pairs)
-}
-
-/// The mean of the middle half. A host that others share takes its processors away now and then, and a slice that this
-/// happens to says nothing of what is measured.
-fn middle(mut paces: Vec<f64>) -> f64 {
-    paces.sort_by(f64::total_cmp);
-    let quarter = paces.len() / 4;
-    let half = &paces[quarter..paces.len() - quarter];
-    #[expect(clippy::cast_precision_loss)]
-    let count = half.len() as f64;
-    half.iter().sum::<f64>() / count
+    Ok(runs)
 }
