@@ -17,7 +17,7 @@ const ELSEWHERE: &str = "Added to a system call that has nothing to do with sock
 pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
     let server = bench.lab.own_server()?;
     let (plain, stacks) = (Subject::Synscope { stacks: false }, Subject::Synscope { stacks: true });
-    let rounds = rounds(bench, 40);
+    let rounds = rounds(bench, 80);
     for (load, subject, goal) in [
         (Load::Refused, plain, 95.0),
         (Load::Refused, stacks, 88.0),
@@ -36,14 +36,14 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
         }
     }
     for peer in peers() {
-        let told = match kept(bench, &server, Load::Refused, peer, self::rounds(bench, 10)) {
+        let told = match kept(bench, &server, Load::Refused, peer, self::rounds(bench, 20)) {
             Ok(kept) => percent(&kept),
             Err(error) => format!("does not run: {error}"),
         };
         report.tell(PART, format!("Refused: {}", peer.name()), told);
     }
     for subject in [plain, Subject::Empty(empty::STATES), Subject::Empty(empty::ALL)] {
-        let runs = runs(bench, &server, Load::Unrelated, subject, self::rounds(bench, 10))?;
+        let runs = runs(bench, &server, Load::Unrelated, subject, self::rounds(bench, 20))?;
         let added = runs.compare(|untraced, traced| (traced - untraced) * 1e9);
         let told = format!("{:.0} ns ({:.0} to {:.0})", added.median, added.lower, added.upper);
         report.tell(ELSEWHERE, subject.name(), told);
@@ -88,11 +88,8 @@ fn median(paces: &[f64]) -> f64 {
 }
 
 fn runs(bench: &Bench, server: &Server, load: Load, subject: Subject, rounds: usize) -> Result<Runs> {
-    let time = Duration::from_millis(match (bench.quick, bench.emulated) {
-        (true, _) => 50,
-        (_, false) => 250,
-        (_, true) => 1_000,
-    });
+    // What slows the machine down for longer is in both then.
+    let time = Duration::from_millis(if bench.emulated { 1_000 } else { 30 });
     let mut runs = Runs { untraced: vec![paces(&bench.netns, load, time)?], traced: Vec::new() };
     for _ in 0..rounds {
         let running = subject.start(server)?;
