@@ -89,7 +89,12 @@ fn median(paces: &[f64]) -> f64 {
 
 fn runs(bench: &Bench, server: &Server, load: Load, subject: Subject, rounds: usize) -> Result<Runs> {
     // What slows the machine down for longer is in both then.
-    let time = Duration::from_millis(if bench.emulated { 1_000 } else { 30 });
+    let time = Duration::from_millis(match subject {
+        _ if bench.emulated => 1_000,
+        // Some have much to do at first.
+        Subject::Peer { .. } => 250,
+        _ => 30,
+    });
     let mut runs = Runs { untraced: vec![paces(&bench.netns, load, time)?], traced: Vec::new() };
     for _ in 0..rounds {
         let running = subject.start(server)?;
