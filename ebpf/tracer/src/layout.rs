@@ -274,8 +274,8 @@ const fn call(kind: u64, number: u32) -> u64 {
 }
 
 /// Up to 6.19 tracepoints disable preemption themselves; from 7.0 on an SRCU domain protects them instead, of which every
-/// processor has its part (kernel/tracepoint.c). Before 6.14 that domain was for tracepoints of the idle task; programs
-/// then do once more what has been done. Of a kernel that describes no such variables at all, nobody knows.
+/// processor has its part (kernel/tracepoint.c). Where an earlier kernel has that domain for something else, programs
+/// do once more what has been done. Of a kernel that describes no such variables at all, nobody knows.
 fn preemption(btf: &Btf) -> Option<[u32; 2]> {
     if btf.has_any(Kind::Var) && btf.id_of(Kind::Var, "tracepoint_srcu_srcu_data").is_none() {
         return None;
