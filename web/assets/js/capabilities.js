@@ -24,7 +24,12 @@ export function showCapabilities(capabilities) {
       el('b', {}, visible(check.name)), ` ${visible(check.status)}: `, ...words.map((text) => el('span', {}, `${text} `)));
   })));
   if (capabilities.checks.some(({ status }) => status !== 'ok')) element.setAttribute('open', '');
-  element.hidden = false;
+}
+
+/** The server did not say. What was known before stays. */
+export function missCapabilities() {
+  const summary = byId('capabilities').querySelector(':only-child');
+  if (summary) setText(summary, 'What this kernel can tell is not known');
 }
 
 /** Whether traces are kept, each state in words of its own. @param {import('../../types/wire').History | undefined} history */

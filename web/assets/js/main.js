@@ -1,7 +1,7 @@
 // The page: which of its views is shown, which trace is watched, and when to draw.
 
 import { Api, Refused, Unreachable } from './api.js';
-import { historyWords, showCapabilities } from './capabilities.js';
+import { historyWords, missCapabilities, showCapabilities } from './capabilities.js';
 import { byId, kindById, setAttribute, setText } from './dom.js';
 import { listenKeys } from './keys.js';
 import { Past, offerExport } from './past.js';
@@ -206,7 +206,8 @@ class App {
       setText(byId('history-state'), historyWords(this.#history));
       this.#request();
     } catch (error) {
-      // Without them the panel says nothing of the kernel; starting a trace will.
+      // Starting a trace will tell.
+      missCapabilities();
       this.#handled(error);
     }
   }

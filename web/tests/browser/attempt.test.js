@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
-import { browserTest, inNamespace, picture, screenshot, startTrace, withPage } from './harness.js';
+import { browserTest, inNamespace, picture, reachStreams, screenshot, startTrace, withPage } from './harness.js';
 
 const SILENT = 'exec nc -w 4 203.0.113.7 22';
 /** Seconds at which the kernel sends a SYN again within 4 s; Linux 6.5 made the first intervals equal. */
@@ -157,12 +157,7 @@ browserTest('a refused connect is diagnosed, and says what is around it', () => 
 }));
 
 browserTest('challenges, drops and events without an attempt are shown', () => withPage(async (page, server) => {
-  /** @type {((message: object) => void) | undefined} */
-  let tell;
-  await page.routeWebSocket(/\/stream\?/, (socket) => {
-    socket.connectToServer();
-    tell = (message) => socket.send(JSON.stringify(message));
-  });
+  const streams = await reachStreams(page);
   await startTrace(page, server);
   const at = Date.now();
   const told = (/** @type {number} */ seq, /** @type {string} */ name, /** @type {number} */ after, /** @type {object} */ connect, /** @type {object} */ rest = {}) => ({
@@ -170,7 +165,7 @@ browserTest('challenges, drops and events without an attempt are shown', () => w
     network: { type: 'ipv4', local: { address: '10.0.0.5', port: 40000 }, peer: { address: '203.0.113.7', port: 22 } },
     tcp: { connect: { start_unix_nano: `${at}000000`, ...connect } }, ...rest,
   });
-  tell?.({ type: 'events', events: [
+  await streams.tell({ type: 'events', events: [
     told(1, 'skb.drop', 300, { drop_reason: 'NETFILTER_DROP' }),
     told(2, 'connect.challenge', 1000, { challenges: 1, stale_peer: true }, {
       twin: { local: { address: '127.0.0.1', port: 15001 }, peer: { address: '10.0.0.5', port: 40000 }, state: 'FIN-WAIT-2', evidence: 'translated', pid: 9, comm: 'envoy' },

@@ -140,6 +140,9 @@ export async function withPage(run, { arguments: more = [], server: how, ...opti
     assert.deepEqual(complaints, [], 'the page complained');
   } catch (error) {
     console.error(server.log.slice(-40).join('\n'));
+    for (const page of browser.contexts().flatMap((context) => context.pages())) {
+      console.error(`${page.url()} shows:\n${(await page.locator('body').innerText()).slice(0, 2000)}\n${complaints.join('\n')}`);
+    }
     throw error;
   } finally {
     await browser.close();
@@ -201,6 +204,51 @@ export async function screenshot(page, name) {
   const directory = published ? fileURLToPath(new URL('../docs/images/', WEB)) : RESULTS;
   mkdirSync(directory, { recursive: true });
   await page.screenshot({ path: join(directory, `${name}.png`) });
+}
+
+/**
+ * Lets a test reach the page's streams, which stay the browser's own sockets to the real server: a stand-in between
+ * them has lost messages. Called before the page is opened.
+ * @param {import('playwright-core').Page} page
+ */
+export async function reachStreams(page) {
+  await page.addInitScript(() => {
+    /** @type {WebSocket[]} */
+    const streams = [];
+    const reach = { streams, deaf: /** @type {string[]} */ ([]) };
+    Object.assign(window, { reach });
+    const Native = WebSocket;
+    window.WebSocket = class extends Native {
+      /** @param {string | URL} url @param {string | string[]} [protocols] */
+      constructor(url, protocols) {
+        super(url, protocols);
+        if (!/\/stream\?/.test(String(url))) return;
+        streams.push(this);
+        // Before any listener of the page.
+        this.addEventListener('message', (event) => {
+          if (event.isTrusted && reach.deaf.includes(JSON.parse(event.data).type)) event.stopImmediatePropagation();
+        });
+      }
+    };
+  });
+  return {
+    /** Tells the page what the server did not say. @param {object} message */
+    tell: (message) => page.evaluate((data) => {
+      const { streams } = /** @type {any} */ (window).reach;
+      streams.at(-1).dispatchEvent(new MessageEvent('message', { data }));
+    }, JSON.stringify(message)),
+    /** Keeps messages of a type from the page. @param {string} type */
+    withhold: (type) => page.evaluate((which) => { /** @type {any} */ (window).reach.deaf.push(which); }, type),
+    /** Ends the newest stream, of which nothing comes any more afterwards. */
+    drop: () => page.evaluate(() => new Promise((resolve) => {
+      const stream = /** @type {any} */ (window).reach.streams.at(-1);
+      stream.addEventListener('close', resolve);
+      stream.close(4000, 'test');
+    }).then(() => {})),
+    /** After which event each stream so far asked to be told. @returns {Promise<number[]>} */
+    asked: () => page.evaluate(() => /** @type {any} */ (window).reach.streams.map(
+      (/** @type {WebSocket} */ { url }) => Number(new URL(url).searchParams.get('after')))),
+  };
 }
 
 /** What else connects on this machine must not get into a test's table. */

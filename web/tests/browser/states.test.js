@@ -1,7 +1,7 @@
 // What the page says when things are not as they should be.
 
 import assert from 'node:assert/strict';
-import { TOKEN, browserTest, checkAccess, inNamespace, picture, screenshot, startTrace, withPage } from './harness.js';
+import { TOKEN, browserTest, checkAccess, inNamespace, picture, reachStreams, screenshot, startTrace, withPage } from './harness.js';
 
 const REFUSED = 'nc -w 1 10.99.0.1 9; exit 0';
 
@@ -24,6 +24,23 @@ browserTest('a wrong field is named by the server and shown at the field', () =>
   await page.fill('[name="filter.peer"]', '203.0.113.0/24');
   assert.equal(await label.getByRole('alert').count(), 0, 'gone once something else is typed');
   complaints.length = 0; // Chromium logs every answer of 4xx.
+}));
+
+browserTest('a click on Start was lost when the button moved under the pointer', () => withPage(async (page, server) => {
+  /** @type {(() => void)[]} */
+  const answers = [];
+  await page.route('**/api/v1/capabilities', async (route) => {
+    await new Promise((resolve) => { answers.push(() => resolve(null)); });
+    await route.continue();
+  });
+  await page.goto(server.url);
+  const start = page.getByRole('button', { name: 'Start', exact: true });
+  await start.waitFor();
+  await page.evaluate(() => document.getElementById('start-view')?.scrollTo(0, 9999));
+  const before = await start.boundingBox();
+  answers.forEach((answer) => answer());
+  await page.locator('#capabilities summary', { hasText: /^Kernel \d/ }).waitFor();
+  assert.deepEqual(await start.boundingBox(), before);
 }));
 
 browserTest('without a token, with a wrong one, and with the right one pasted', () => withPage(async (page, server, complaints) => {
@@ -110,48 +127,34 @@ browserTest('everything works from the keyboard', () => withPage(async (page, se
 }));
 
 browserTest('a dropped connection is resumed after the last event taken', () => withPage(async (page, server) => {
-  /** @type {{ after: number, drop: () => Promise<void> }[]} */
-  const connections = [];
-  await page.routeWebSocket(/\/stream\?/, (socket) => {
-    socket.connectToServer();
-    connections.push({
-      after: Number(new URL(socket.url()).searchParams.get('after')),
-      drop: () => socket.close({ code: 4000, reason: 'test' }),
-    });
-  });
+  const streams = await reachStreams(page);
   await startTrace(page, server);
   await inNamespace(REFUSED);
   await page.locator('#rows tr[data-ordinal="0"]').waitFor();
-  await connections[0].drop();
+  await streams.drop();
   await inNamespace(REFUSED);
   await page.locator('#rows tr[data-ordinal="1"]').waitFor();
-  assert.equal(connections[0].after, 0);
-  assert.equal(connections[1].after, 1);
+  assert.deepEqual(await streams.asked(), [0, 1]);
   assert.equal(await page.locator('#rows tr[data-ordinal]').count(), 2);
   assert.match(await page.locator('#counters').innerText(), /Lost\s+0/);
 }));
 
 browserTest('lost events are said in numbers and drawn where they were lost', () => withPage(async (page, server) => {
-  /** @type {((message: object) => void)[]} */
-  const tell = [];
-  await page.routeWebSocket(/\/stream\?/, (socket) => {
-    const upstream = socket.connectToServer();
-    tell.push((message) => socket.send(JSON.stringify(message)));
-    // What the server says of losses would overwrite what this test makes up.
-    upstream.onMessage((text) => { if (!String(text).includes('"heartbeat"')) socket.send(text); });
-  });
+  const streams = await reachStreams(page);
   await startTrace(page, server);
+  // What the server says of losses would overwrite what this test makes up.
+  await streams.withhold('heartbeat');
   await inNamespace(REFUSED);
   await page.locator('#rows tr[data-ordinal="0"]').waitFor();
   const attempts = { started: 9, established: 8, failed: 1, untracked: 0, quiet: 8 };
-  const beat = (/** @type {number} */ ringbuf) => tell[0]({
+  const beat = (/** @type {number} */ ringbuf) => streams.tell({
     type: 'heartbeat', time_unix_nano: `${Date.now()}000000`,
     counters: { produced: 1 + ringbuf, delivered: 1, lost: { ringbuf, queue: 0 }, attempts, connect_duration_log2_us: [] },
   });
-  beat(0);
+  await beat(0);
   await page.waitForTimeout(2500);
-  beat(120);
-  tell[0]({ type: 'gap', from: 2, to: 4, count: 3, stage: 'reader' });
+  await beat(120);
+  await streams.tell({ type: 'gap', from: 2, to: 4, count: 3, stage: 'reader' });
   await page.locator('#counters .alert', { hasText: '123' }).waitFor();
   const notice = await page.locator('#notices').innerText();
   assert.match(notice, /123 events lost: 120 in the kernel's ring buffer, 3 /);
