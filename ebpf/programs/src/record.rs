@@ -10,8 +10,8 @@ pub const USER_FRAMES: usize = 64;
 pub const KERNEL_FRAMES: usize = 48;
 /// Buckets of the connect duration histogram: bucket *i* counts [2^i, 2^(i+1)) µs, the last one all above.
 pub const DURATION_BUCKETS: usize = 28;
-/// For so long after the reader of the ring buffer was woken, it is not woken again, ns. It looks by itself when twice the
-/// time is over: a record may be submitted a little after its time was taken.
+/// For so long after the reader of the ring buffer was woken, it is not woken again, ns. It looks by itself some milliseconds
+/// later: a record may be submitted a little after its time was taken.
 pub const WAKE_EVERY_NS: u64 = 2_000_000;
 
 /// What happened, in [`Record::kind`].

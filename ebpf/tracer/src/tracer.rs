@@ -7,7 +7,7 @@ use aya::{
     maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf},
     programs::ProgramFd,
 };
-use synscope_ebpf::record::{Attempt, Counters, WAKE_EVERY_NS};
+use synscope_ebpf::record::{Attempt, Counters};
 use tokio::{io::unix::AsyncFd, time::Instant};
 
 use crate::{
@@ -60,7 +60,7 @@ impl Default for Options {
             starts: false,
             drops: false,
             stacks: true,
-            ringbuf_bytes: 8 << 20,
+            ringbuf_bytes: 4 << 20,
             max_attempts: 16_384,
         }
     }
@@ -96,8 +96,9 @@ pub struct CounterReader {
 const COUNTER_WORDS: usize = size_of::<Counters>() / size_of::<u64>();
 const ATTEMPT_WORDS: usize = size_of::<Attempt>() / size_of::<u64>();
 
-/// How long the reader waits between two looks at the ring buffer while there are events.
-const LOOK_AGAIN_AFTER: Duration = Duration::from_nanos(WAKE_EVERY_NS).saturating_add(LATE);
+/// How long the reader waits between two looks at the ring buffer while there are events. Most of what a few events cost
+/// is that threads wake each other; half of this is what they wait on average.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(6);
 /// How much later than its time a record may be submitted, and how late the reader may be for a look, before anything
 /// comes of it: a record that waits for the next one, or an interrupt that had not been needed.
 const LATE: Duration = Duration::from_millis(2);

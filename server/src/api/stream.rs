@@ -62,7 +62,9 @@ async fn stream(
         .map_err(|error| Problem::not_a_websocket(error.status(), &error.body_text()))?
         .protocols(["synscope.v1"])
         .max_message_size(MAX_CLIENT_MESSAGE)
-        .max_frame_size(MAX_CLIENT_MESSAGE);
+        .max_frame_size(MAX_CLIENT_MESSAGE)
+        // Cleared before each look for what a client says; by default there are 128 KiB of it.
+        .read_buffer_size(MAX_CLIENT_MESSAGE);
     Ok(upgrade
         .on_upgrade(move |socket| {
             let streams = app.streams.clone();

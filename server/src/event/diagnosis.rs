@@ -1,6 +1,6 @@
 //! What an event means, in one plain sentence, and what to do next. Fixed templates: no word here is guessed.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -29,13 +29,13 @@ pub(crate) fn diagnose(event: &Event) -> Option<Diagnosis> {
 
 fn pending(event: &Event) -> (String, String) {
     let Event { peer, duration, syn_retransmits, .. } = event;
-    let summary = format!("{peer} has not answered for {}, {}.", human(*duration), retries(*syn_retransmits));
+    let summary = format!("{peer} has not answered for {}, {}.", Human(*duration), retries(*syn_retransmits));
     (summary, SILENT.into())
 }
 
 fn established(event: &Event) -> (String, String) {
     let Event { peer, duration, syn_retransmits, .. } = event;
-    let took = human(*duration);
+    let took = Human(*duration);
     if *syn_retransmits > 0 {
         let summary = format!(
             "{peer} answered after {took}, {}: earlier packets were lost.",
@@ -51,7 +51,7 @@ fn established(event: &Event) -> (String, String) {
 
 fn failed(event: &Event, failure: Failure) -> (String, String) {
     let Event { peer, duration, .. } = event;
-    let took = human(*duration);
+    let took = Human(*duration);
     let error = errno_name(failure.errno);
     match failure.cause {
         Cause::Refused => (
@@ -134,7 +134,7 @@ fn timeout(event: &Event, failure: Failure) -> (String, String) {
         soft => format!("; ICMP had said {}", errno_name(soft)),
     };
     let summary =
-        format!("{peer} did not answer for {}, {}{heard}.", human(*duration), retries(*syn_retransmits));
+        format!("{peer} did not answer for {}, {}{heard}.", Human(*duration), retries(*syn_retransmits));
     (summary, SILENT.into())
 }
 
@@ -197,12 +197,18 @@ fn retries(count: u16) -> String {
 }
 
 /// A duration as people say it.
-fn human(duration: Duration) -> String {
-    let seconds = duration.as_secs_f64();
-    match seconds {
-        1.0.. => format!("{seconds:.1} s"),
-        0.0001.. => format!("{:.1} ms", seconds * 1000.0),
-        _ => format!("{:.0} µs", seconds * 1_000_000.0),
+struct Human(Duration);
+
+impl fmt::Display for Human {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let nanos = u64::try_from(self.0.as_nanos()).unwrap_or(u64::MAX);
+        let rounded = |unit: u64| nanos.saturating_add(unit / 2) / unit;
+        let (tenths, unit) = match nanos {
+            1_000_000_000.. => (rounded(100_000_000), "s"),
+            100_000.. => (rounded(100_000), "ms"),
+            _ => return write!(f, "{} µs", rounded(1_000)),
+        };
+        write!(f, "{}.{} {unit}", tenths / 10, tenths % 10)
     }
 }
 

@@ -1,10 +1,11 @@
 //! The way to the writer. Events have a budget of bytes and never wait: when it is used up, they are refused.
 
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicUsize, Ordering},
-    mpsc::{self, Receiver, RecvTimeoutError},
+    mpsc::{self, Receiver, RecvTimeoutError, TryRecvError},
 };
+use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -13,6 +14,8 @@ use crate::{attempt::Attempt, trace::Trace};
 
 /// Bytes of events that may wait for the writer. What comes beyond is counted as `lost.history`.
 pub(crate) const MAX_QUEUED_BYTES: usize = 32 << 20;
+/// When so much has been gathered, it is written.
+const ENOUGH: usize = MAX_QUEUED_BYTES / 4;
 /// What an event or an attempt takes besides its JSON.
 const OVERHEAD: usize = 512;
 
@@ -60,13 +63,16 @@ impl Batch {
 #[derive(Clone)]
 pub(super) struct Queue {
     sender: mpsc::Sender<Message>,
-    queued: Arc<AtomicUsize>,
+    taken: Arc<AtomicUsize>,
+    writer: Arc<OnceLock<Thread>>,
 }
 
 /// The writer's end.
 pub(super) struct Queued {
     receiver: Receiver<Message>,
-    queued: Arc<AtomicUsize>,
+    taken: Arc<AtomicUsize>,
+    /// The thread that gathers, once it has.
+    writer: Arc<OnceLock<Thread>>,
 }
 
 /// There was no room, or the writer is gone.
@@ -74,29 +80,43 @@ pub(super) struct Refused;
 
 pub(super) fn queue() -> (Queue, Queued) {
     let (sender, receiver) = mpsc::channel();
-    let queued = Arc::new(AtomicUsize::new(0));
-    (Queue { sender, queued: Arc::clone(&queued) }, Queued { receiver, queued })
+    let (taken, writer) = (Arc::new(AtomicUsize::new(0)), Arc::new(OnceLock::new()));
+    let queue = Queue { sender, taken: Arc::clone(&taken), writer: Arc::clone(&writer) };
+    (queue, Queued { receiver, taken, writer })
 }
 
 impl Queue {
-    /// Everything but events: rare, and small.
+    /// Everything but events: rare, and small, and somebody may wait for what comes of it.
     pub(super) fn send(&self, message: Message) -> Result<(), Refused> {
-        self.sender.send(message).map_err(|_| Refused)
+        self.sender.send(message).map_err(|_| Refused)?;
+        self.wake();
+        Ok(())
+    }
+
+    fn wake(&self) {
+        if let Some(writer) = self.writer.get() {
+            writer.unpark();
+        }
     }
 
     /// Takes the events when there is room for them.
     pub(super) fn offer(&self, batch: Batch) -> Result<(), Refused> {
         let bytes = batch.bytes();
-        if self.queued.fetch_add(bytes, Ordering::Relaxed) + bytes > MAX_QUEUED_BYTES {
-            self.queued.fetch_sub(bytes, Ordering::Relaxed);
+        let taken = self.taken.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if taken > MAX_QUEUED_BYTES {
+            self.taken.fetch_sub(bytes, Ordering::Relaxed);
             return Err(Refused);
         }
-        self.send(Message::Keep(batch))
+        self.sender.send(Message::Keep(batch)).map_err(|_| Refused)?;
+        if taken > ENOUGH {
+            self.wake();
+        }
+        Ok(())
     }
 
     /// How much of the room is taken.
     pub(super) fn bytes(&self) -> usize {
-        self.queued.load(Ordering::Relaxed)
+        self.taken.load(Ordering::Relaxed)
     }
 
     /// Whether more than half of the room is taken: who can wait, should.
@@ -106,14 +126,15 @@ impl Queue {
 }
 
 impl Queued {
-    /// Waits for a first message, then gathers what comes until events have waited for `window`, up to a quarter of
-    /// the room. `None` when there will be no more.
+    /// Waits for a first message, then gathers what comes until events have waited for `window`, or there is [`ENOUGH`].
+    /// `None` when there will be no more.
     pub(super) fn gather(&self, patience: Duration, window: Duration) -> Option<Vec<Message>> {
         let mut messages = match self.receiver.recv_timeout(patience) {
             Ok(message) => vec![message],
             Err(RecvTimeoutError::Timeout) => return Some(Vec::new()),
             Err(RecvTimeoutError::Disconnected) => return None,
         };
+        self.writer.get_or_init(thread::current);
         // Events that came while others were written have waited already.
         let since = match messages.last() {
             Some(Message::Keep(batch)) => batch.since,
@@ -127,13 +148,22 @@ impl Queued {
                 Some(Message::Flush(_) | Message::Close) => return Some(messages),
                 _ => {}
             }
-            if bytes > MAX_QUEUED_BYTES / 4 {
+            if bytes > ENOUGH {
                 return Some(messages);
             }
-            match self.receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(message) => messages.push(message),
-                Err(_) => return Some(messages),
-            }
+            messages.push(loop {
+                match self.receiver.try_recv() {
+                    Ok(message) => break message,
+                    Err(TryRecvError::Disconnected) => return Some(messages),
+                    Err(TryRecvError::Empty) => {}
+                }
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return Some(messages);
+                }
+                // Not in the channel, where each of some hundred batches a second would wake it.
+                thread::park_timeout(left);
+            });
         }
     }
 
@@ -146,6 +176,6 @@ impl Queued {
                 _ => 0,
             })
             .sum();
-        self.queued.fetch_sub(bytes, Ordering::Relaxed);
+        self.taken.fetch_sub(bytes, Ordering::Relaxed);
     }
 }

@@ -2,11 +2,13 @@
 
 use std::{
     path::Path,
-    sync::Arc,
+    sync::{Arc, mpsc},
+    thread,
     time::{Duration, Instant},
 };
 
 use rusqlite::{Connection, types::Value as Sql};
+use tokio::sync::oneshot;
 
 use super::{
     blocks::Packer,
@@ -442,4 +444,18 @@ fn what_the_queue_cannot_hold_is_refused_at_once() {
     assert!(matches!(messages[..], [Message::Keep(_), ..]));
     queued.done(&messages);
     assert!(offer(), "what was written gives its room back");
+}
+
+#[test]
+fn who_waits_for_the_writer_does_not_wait_for_more_events() {
+    const LONG: Duration = Duration::from_mins(10);
+    let (queue, queued) = queue();
+    let (sender, gathered) = mpsc::channel();
+    thread::spawn(move || sender.send(queued.gather(LONG, LONG).map(|messages| messages.len())));
+    let batch = Batch { key: 1, since: Instant::now(), events: Vec::new(), attempts: Vec::new() };
+    assert!(queue.offer(batch).is_ok());
+    // Asleep by now, or it finds the next message by itself.
+    thread::sleep(Duration::from_millis(100));
+    assert!(queue.send(Message::Flush(oneshot::channel().0)).is_ok());
+    assert_eq!(gathered.recv_timeout(Duration::from_mins(1)), Ok(Some(2)));
 }

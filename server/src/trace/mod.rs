@@ -240,7 +240,8 @@ impl Trace {
 
     /// Numbers events, keeps them in memory, and hands them to history. Returns the number that comes next.
     fn tell(&self, bodies: &[EventBody]) -> u64 {
-        let (mut lines, mut touched) = (Vec::new(), Vec::new());
+        let expected = if self.record.is_some() { bodies.len() } else { 0 };
+        let (mut lines, mut touched) = (Vec::with_capacity(expected), Vec::with_capacity(expected));
         let kept;
         let next_seq = {
             let mut state = lock(&self.state);

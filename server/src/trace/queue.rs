@@ -1,9 +1,16 @@
 //! From the ring buffer's reader to the thread that describes events: handed over as they were read, many at once,
 //! since waking a thread costs more than an event does.
 
-use std::sync::Arc;
+use std::{
+    sync::{
+        Arc,
+        mpsc::{self, RecvTimeoutError},
+    },
+    time::Duration,
+};
+
 use synscope_tracer::Event;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 
 /// Events that may wait: some 70 MB with stacks at the most. When there is no more room, those at hand are dropped, and
 /// counted as `lost.queue`.
@@ -12,18 +19,18 @@ const QUEUE: usize = 65_536;
 /// The reader's end.
 pub(super) struct Queue {
     room: Arc<Semaphore>,
-    sender: mpsc::UnboundedSender<Vec<Event>>,
+    sender: mpsc::Sender<Vec<Event>>,
 }
 
 /// The end of the thread that describes.
 pub(super) struct Queued {
     room: Arc<Semaphore>,
-    receiver: mpsc::UnboundedReceiver<Vec<Event>>,
+    receiver: mpsc::Receiver<Vec<Event>>,
 }
 
 pub(super) fn new() -> (Queue, Queued) {
     let room = Arc::new(Semaphore::new(QUEUE));
-    let (sender, receiver) = mpsc::unbounded_channel();
+    let (sender, receiver) = mpsc::channel();
     (Queue { room: Arc::clone(&room), sender }, Queued { room, receiver })
 }
 
@@ -58,16 +65,16 @@ impl Queue {
 
     /// Nobody will take what is handed over.
     pub(super) fn is_closed(&self) -> bool {
-        self.sender.is_closed()
+        self.room.is_closed()
     }
 }
 
 impl Queued {
-    /// What was read next; `None` when there will be no more.
-    pub(super) async fn next(&mut self) -> Option<Vec<Event>> {
-        let events = self.receiver.recv().await?;
+    /// What was read next, if that comes soon enough.
+    pub(super) fn next(&self, patience: Duration) -> Result<Vec<Event>, RecvTimeoutError> {
+        let events = self.receiver.recv_timeout(patience)?;
         self.room.add_permits(events.len());
-        Some(events)
+        Ok(events)
     }
 }
 
@@ -89,18 +96,20 @@ mod tests {
         vec![sample(EventKind::Started); count]
     }
 
-    #[tokio::test]
-    async fn what_there_is_no_room_for_is_counted_until_there_is_room_again() {
-        let (queue, mut queued) = new();
+    #[test]
+    fn what_there_is_no_room_for_is_counted_until_there_is_room_again() {
+        let (queue, queued) = new();
+        let next = || queued.next(Duration::ZERO).map(|events| events.len());
         assert_eq!(queue.offer(events(QUEUE - 1)), 0);
         assert_eq!(queue.offer(events(3)), 2);
         assert_eq!(queue.offer(events(1)), 1);
-        assert_eq!(queued.next().await.map(|events| events.len()), Some(QUEUE - 1));
+        assert_eq!(next(), Ok(QUEUE - 1));
         assert_eq!(queue.offer(events(2)), 0);
-        assert_eq!(queued.next().await.map(|events| events.len()), Some(1));
-        assert_eq!(queued.next().await.map(|events| events.len()), Some(2));
+        assert_eq!(next(), Ok(1));
+        assert_eq!(next(), Ok(2));
+        assert_eq!(next(), Err(RecvTimeoutError::Timeout));
         drop(queue);
-        assert!(queued.next().await.is_none());
+        assert_eq!(next(), Err(RecvTimeoutError::Disconnected));
     }
 
     #[tokio::test]

@@ -3,13 +3,12 @@
 
 use std::{
     io,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, atomic::Ordering, mpsc::RecvTimeoutError},
     thread,
     time::Duration,
 };
 
 use synscope_tracer::{Event, Kernel, Tracer, process::Processes};
-use tokio::{runtime::Handle, time::timeout};
 
 use super::{
     EndReason, Progress, Trace, lock,
@@ -37,11 +36,10 @@ const SWEEP_EVERY: u64 = 600;
 pub(super) fn start(trace: &Arc<Trace>, tracer: Tracer, kernel: Kernel) -> io::Result<()> {
     let (queue, queued) = queue::new();
     let ending = Ending(Arc::clone(trace));
-    let runtime = Handle::current();
     let processes = Arc::new(Processes::new());
     let looking = Arc::clone(&processes);
     thread::Builder::new().name("synscope-events".into()).spawn(move || {
-        describe_all(&ending.0, Describer::new(kernel, processes), &runtime, queued);
+        describe_all(&ending.0, Describer::new(kernel, processes), &queued);
         memory::give_back();
     })?;
     tokio::spawn(read_all(Arc::clone(trace), tracer, looking, queue));
@@ -55,8 +53,10 @@ async fn read_all(trace: Arc<Trace>, mut tracer: Tracer, processes: Arc<Processe
     tokio::pin!(ttl);
     let mut tick = tokio::time::interval(TICK);
     let mut ticks = 0_u64;
+    let mut last = 0;
     loop {
-        let mut events = Vec::new();
+        // As much as last time, most likely: to grow is to copy.
+        let mut events = Vec::with_capacity(last);
         let read = tokio::select! {
             read = tracer.read(&mut events, BATCH) => read,
             _ = tick.tick() => {
@@ -84,6 +84,7 @@ async fn read_all(trace: Arc<Trace>, mut tracer: Tracer, processes: Arc<Processe
             // Reading /proc can wait for a process that is stuck in its own memory: not at the cost of other tasks.
             tokio::task::block_in_place(|| look(&processes, &events));
         }
+        last = events.len();
         hand_over(&trace, &queue, events);
         if let Err(error) = read {
             tracing::error!(trace = trace.id, %error, "reading the ring buffer failed, the trace ends");
@@ -145,16 +146,15 @@ fn hand_over(trace: &Trace, queue: &Queue, events: Vec<Event>) {
 }
 
 /// Describes, numbers and keeps events until the reader is gone; then the trace has ended.
-fn describe_all(trace: &Trace, mut describer: Describer, runtime: &Handle, mut queued: Queued) {
+fn describe_all(trace: &Trace, mut describer: Describer, queued: &Queued) {
     let mut left = trace.request.max_events.unwrap_or(u64::MAX);
     // Kept from batch to batch: it is large.
     let mut bodies = Vec::new();
     loop {
-        // The timer belongs to the runtime, so it is made within.
-        let events = match runtime.block_on(async { timeout(REST, queued.next()).await }) {
-            Ok(Some(events)) => events,
-            Ok(None) => break,
-            Err(_) => {
+        let events = match queued.next(REST) {
+            Ok(events) => events,
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => {
                 describer.rest();
                 continue;
             }
