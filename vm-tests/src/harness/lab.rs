@@ -26,7 +26,8 @@ impl Lab {
         Self { binary, shared: Mutex::default(), facts: Mutex::default() }
     }
 
-    /// `SYNSCOPE_BIN`, or the newest build in the target directory that this program stands in.
+    /// `SYNSCOPE_BIN`, or the newest build in the target directory that this program stands in; for a program of the release
+    /// profile, as benchmarks are, the release build.
     pub fn find_binary() -> Option<PathBuf> {
         if let Some(binary) = env::var_os("SYNSCOPE_BIN") {
             return Some(binary.into());
@@ -35,8 +36,10 @@ impl Lab {
         // Tests and benchmarks stand in TARGET/PROFILE/deps.
         let target = program.ancestors().nth(3)?;
         let modified = |path: &PathBuf| path.metadata().and_then(|it| it.modified()).ok();
-        let built = ["release", "debug"].map(|profile| target.join(profile).join("synscope"));
-        built.into_iter().filter(|path| path.exists()).max_by_key(modified)
+        let profiles: &[&str] =
+            if program.starts_with(target.join("release")) { &["release"] } else { &["release", "debug"] };
+        let built = profiles.iter().map(|profile| target.join(profile).join("synscope"));
+        built.filter(|path| path.exists()).max_by_key(modified)
     }
 
     /// The binary under test.
