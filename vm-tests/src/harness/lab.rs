@@ -33,12 +33,11 @@ impl Lab {
             return Some(binary.into());
         }
         let program = env::current_exe().ok()?;
-        // Tests and benchmarks stand in TARGET/PROFILE/deps.
-        let target = program.ancestors().nth(3)?;
+        // TARGET/PROFILE has programs, TARGET/PROFILE/deps tests and benchmarks.
+        let own = program.ancestors().find(|it| it.ends_with("release") || it.ends_with("debug"))?;
         let modified = |path: &PathBuf| path.metadata().and_then(|it| it.modified()).ok();
-        let profiles: &[&str] =
-            if program.starts_with(target.join("release")) { &["release"] } else { &["release", "debug"] };
-        let built = profiles.iter().map(|profile| target.join(profile).join("synscope"));
+        let profiles: &[&str] = if own.ends_with("release") { &["release"] } else { &["release", "debug"] };
+        let built = profiles.iter().map(|profile| own.with_file_name(profile).join("synscope"));
         built.filter(|path| path.exists()).max_by_key(modified)
     }
 
