@@ -96,8 +96,8 @@ pub struct CounterReader {
 const COUNTER_WORDS: usize = size_of::<Counters>() / size_of::<u64>();
 const ATTEMPT_WORDS: usize = size_of::<Attempt>() / size_of::<u64>();
 
-/// How long the reader waits between two looks at the ring buffer while there are events. Most of what a few events cost
-/// is that threads wake each other; half of this is what they wait on average.
+/// How long the reader waits between two looks at the ring buffer while there are events. Each look wakes
+/// the threads behind it, whatever it finds; half of this is what an event waits on average.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(6);
 /// How much later than its time a record may be submitted, and how late the reader may be for a look, before anything
 /// comes of it: a record that waits for the next one, or an interrupt that had not been needed.

@@ -10,8 +10,8 @@ use synscope_tracer::{Event, EventKind, Owner};
 
 use super::{Endpoint, UnixNano};
 
-/// Local ports that are remembered together. The kernel gives out ports that lie side by side, one after the other
-/// (`__inet_hash_connect`, 6.18), so the next one's place is in a cache already.
+/// Local ports that are remembered together. A caller that connects again gets one a little above its last (seen on 6.18),
+/// so that its place is often in a cache already.
 const RUN: u16 = 16;
 /// Runs of local ports remembered: all of one network namespace.
 const RUNS: NonZeroUsize = NonZeroUsize::new(65_536 / RUN as usize).unwrap();

@@ -28,8 +28,8 @@ export function showCapabilities(capabilities) {
 
 /** The server did not say. What was known before stays. */
 export function missCapabilities() {
-  const summary = byId('capabilities').querySelector(':only-child');
-  if (summary) setText(summary, 'What this kernel can tell is not known');
+  const [summary, ...known] = byId('capabilities').children;
+  if (known.length === 0) setText(summary, 'What this kernel can tell is not known');
 }
 
 /** Whether traces are kept, each state in words of its own. @param {import('../../types/wire').History | undefined} history */

@@ -141,8 +141,10 @@ export async function withPage(run, { arguments: more = [], server: how, ...opti
   } catch (error) {
     console.error(server.log.slice(-40).join('\n'));
     for (const page of browser.contexts().flatMap((context) => context.pages())) {
-      console.error(`${page.url()} shows:\n${(await page.locator('body').innerText()).slice(0, 2000)}\n${complaints.join('\n')}`);
+      const shown = await page.locator('body').innerText().catch(String);
+      console.error(`${page.url()} shows:\n${shown.slice(0, 2000)}`);
     }
+    console.error(complaints.join('\n'));
     throw error;
   } finally {
     await browser.close();
@@ -207,8 +209,8 @@ export async function screenshot(page, name) {
 }
 
 /**
- * Lets a test reach the page's streams, which stay the browser's own sockets to the real server: a stand-in between
- * them has lost messages. Called before the page is opened.
+ * Lets a test reach the page's streams, which stay the browser's own sockets to the real server. Called before
+ * the page is opened.
  * @param {import('playwright-core').Page} page
  */
 export async function reachStreams(page) {

@@ -27,20 +27,24 @@ browserTest('a wrong field is named by the server and shown at the field', () =>
 }));
 
 browserTest('a click on Start was lost when the button moved under the pointer', () => withPage(async (page, server) => {
-  /** @type {(() => void)[]} */
-  const answers = [];
-  await page.route('**/api/v1/capabilities', async (route) => {
-    await new Promise((resolve) => { answers.push(() => resolve(null)); });
-    await route.continue();
-  });
+  let answer = () => {};
+  const answered = new Promise((resolve) => { answer = () => resolve(null); });
+  await page.route('**/api/v1/capabilities', (route) => answered.then(() => route.continue()));
   await page.goto(server.url);
   const start = page.getByRole('button', { name: 'Start', exact: true });
   await start.waitFor();
   await page.evaluate(() => document.getElementById('start-view')?.scrollTo(0, 9999));
   const before = await start.boundingBox();
-  answers.forEach((answer) => answer());
+  answer();
   await page.locator('#capabilities summary', { hasText: /^Kernel \d/ }).waitFor();
   assert.deepEqual(await start.boundingBox(), before);
+}));
+
+browserTest('a server that does not say what its kernel can tell', () => withPage(async (page, server, complaints) => {
+  await page.route('**/api/v1/capabilities', (route) => route.abort());
+  await page.goto(server.url);
+  await page.locator('#capabilities summary', { hasText: 'What this kernel can tell is not known' }).waitFor();
+  complaints.length = 0; // Chromium logs what was aborted.
 }));
 
 browserTest('without a token, with a wrong one, and with the right one pasted', () => withPage(async (page, server, complaints) => {
