@@ -33,14 +33,15 @@ setup() {
   fi
 }
 
-# Compiles into $1. Paths are remapped so that two checkouts give the same bytes.
+# Compiles into $1. Paths are remapped so that two checkouts give the same bytes. Without `expand-memcpy-in-order` memory is
+# cleared by stores; with it, by calls of a function that does so byte by byte.
 compile() {
   local out=$1 target="$root/target/bytecode"
   local cargo_home=${CARGO_HOME:-$HOME/.cargo}
   (
     cd "$root"
     export RUSTC_BOOTSTRAP=1 RUSTC=$rustc PATH="$tools/bin:$PATH"
-    export RUSTFLAGS="-C linker=bpf-linker -C target-cpu=v2 -C debuginfo=2 -C link-arg=--btf \
+    export RUSTFLAGS="-C linker=bpf-linker -C target-cpu=v2 -C debuginfo=2 -C link-arg=--btf -C link-arg=--disable-expand-memcpy-in-order \
       --remap-path-prefix=$root=synscope --remap-path-prefix=$cargo_home=cargo"
     "$cargo" build --quiet --release --locked --package synscope-ebpf --features programs \
       --bin synscope-programs --target bpfel-unknown-none --target-dir "$target" \

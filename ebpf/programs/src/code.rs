@@ -7,7 +7,9 @@ use aya_ebpf::{
     macros::map,
     maps::{LruHashMap, PerCpuArray, RingBuf},
 };
-use synscope_ebpf::record::{Attempt, Code, Counters, NAME_ROOM, PATH_ROOM, Place, Program, USER_FRAMES};
+use synscope_ebpf::record::{
+    Attempt, Code, CodeScratch, Counters, NAME_ROOM, PATH_ROOM, Place, Program, USER_FRAMES,
+};
 
 use crate::{
     attempt::{BPF_F_USER_STACK, wants_stacks},
@@ -21,7 +23,7 @@ static CODE: LruHashMap<Program, Code> = LruHashMap::with_max_entries(1024, 0);
 
 /// Where it is put together: it does not fit the 512 bytes that a program has.
 #[map]
-static CODE_SCRATCH: PerCpuArray<Code> = PerCpuArray::with_max_entries(1, 0);
+static CODE_SCRATCH: PerCpuArray<CodeScratch> = PerCpuArray::with_max_entries(1, 0);
 
 /// 1 when the kernel has every member that is read here.
 #[unsafe(no_mangle)]
@@ -61,16 +63,26 @@ pub(crate) fn keep(ctx: &impl EbpfContext, attempt: &Attempt) {
     if !is_wanted() || program.mm == 0 || CODE.get_ptr(&program).is_some() {
         return;
     }
-    let Some(code) = CODE_SCRATCH.get_ptr_mut(0) else { return };
-    // SAFETY: the scratch space is this processor's own: attempts begin in processes, one after the other.
-    let code = unsafe { &mut *code };
+    let Some(scratch) = scratch_space() else { return };
+    let code = &mut scratch.code;
     code.program = program;
     (code.is_sent, code.path_len, code.path_is_whole) = (0, 0, 0);
     (code.start_code, code.end_code, code.inode, code.device) = (0, 0, 0, 0);
     // What cannot be read is missing in it; the rest may still be of use.
-    let _ = look_at_executable(code);
+    if look_at_executable(scratch).is_ok() {
+        read_path();
+    }
+    // Anew, for the steps of the path had it meanwhile.
+    let Some(CodeScratch { code, .. }) = scratch_space() else { return };
     take_stacks(ctx, code);
     let _ = CODE.insert(&program, &*code, BPF_ANY);
+}
+
+#[inline(always)]
+fn scratch_space() -> Option<&'static mut CodeScratch> {
+    // SAFETY: the scratch space is this processor's own: attempts begin in processes, one after the other. Who asks for it
+    // has done with what it got before.
+    CODE_SCRATCH.get_ptr_mut(0).map(|scratch| unsafe { &mut *scratch })
 }
 
 /// Sends the code of an attempt that failed, unless that was done before. `EVENTS` is the way.
@@ -107,41 +119,60 @@ fn take_stacks(ctx: &impl EbpfContext, code: &mut Code) {
 }
 
 #[inline(always)]
-fn look_at_executable(code: &mut Code) -> Result<(), Fault> {
+fn look_at_executable(scratch: &mut CodeScratch) -> Result<(), Fault> {
+    let code = &mut scratch.code;
     let mm = code.program.mm;
     code.start_code = kernel::read(mm, &kernel::OFF_MM_START_CODE)?;
     code.end_code = kernel::read(mm, &kernel::OFF_MM_END_CODE)?;
     let file = kernel::read::<u64>(mm, &kernel::OFF_MM_EXE_FILE)?;
-    let dentry = kernel::read::<u64>(file, &kernel::OFF_FILE_DENTRY)?;
+    scratch.dentry = kernel::read(file, &kernel::OFF_FILE_DENTRY)?;
     let mount = kernel::read::<u64>(file, &kernel::OFF_FILE_MNT)?;
-    let inode = kernel::read::<u64>(dentry, &kernel::OFF_DENTRY_INODE)?;
+    let inode = kernel::read::<u64>(scratch.dentry, &kernel::OFF_DENTRY_INODE)?;
     code.inode = kernel::read(inode, &kernel::OFF_INODE_INO)?;
     code.device = kernel::read(kernel::read(inode, &kernel::OFF_INODE_SB)?, &kernel::OFF_SB_DEV)?;
-    read_path(code, dentry, mount - u64::from(kernel::OFF_MOUNT_MNT.load()))
+    scratch.mount = mount - u64::from(kernel::OFF_MOUNT_MNT.load());
+    scratch.root = root_of(scratch.mount)?;
+    Ok(())
 }
 
 /// Walks up to the root of the mount namespace, over mount points, as `d_path` does (fs/d_path.c), without its
 /// locks: what is moved meanwhile may come out wrong, and user space compares before it opens a file.
 #[inline(always)]
-fn read_path(code: &mut Code, dentry: u64, mount: u64) -> Result<(), Fault> {
-    let (mut dentry, mut mount) = (dentry, mount);
-    let mut root = root_of(mount)?;
+fn read_path() {
     for _ in 0..MAX_STEPS {
-        if dentry == root {
-            let parent = kernel::read::<u64>(mount, &kernel::OFF_MOUNT_PARENT)?;
-            if parent == mount {
-                code.path_is_whole = 1;
-                break;
-            }
-            dentry = kernel::read(mount, &kernel::OFF_MOUNT_MOUNTPOINT)?;
-            mount = parent;
-            root = root_of(mount)?;
-        } else {
-            add_name(code, kernel::read(dentry, &kernel::OFF_DENTRY_NAME)?)?;
-            dentry = kernel::read(dentry, &kernel::OFF_DENTRY_PARENT)?;
+        if step_towards_root() == 0 {
+            break;
         }
     }
-    Ok(())
+}
+
+/// One step on the way that [`CODE_SCRATCH`] holds; 0 when it was the last.
+///
+/// The verifier walks through a global function once, and not each time that it is called (`do_check_subprogs`; 5.10 and
+/// 6.18, kernel/bpf/verifier.c). In line, all steps were more to it than everything else.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn step_towards_root() -> i32 {
+    scratch_space().map_or(0, |scratch| i32::from(step(scratch).unwrap_or(false)))
+}
+
+/// False at the root.
+#[inline(always)]
+fn step(scratch: &mut CodeScratch) -> Result<bool, Fault> {
+    let mount = scratch.mount;
+    if scratch.dentry != scratch.root {
+        add_name(&mut scratch.code, kernel::read(scratch.dentry, &kernel::OFF_DENTRY_NAME)?)?;
+        scratch.dentry = kernel::read(scratch.dentry, &kernel::OFF_DENTRY_PARENT)?;
+        return Ok(true);
+    }
+    scratch.mount = kernel::read(mount, &kernel::OFF_MOUNT_PARENT)?;
+    if scratch.mount == mount {
+        scratch.code.path_is_whole = 1;
+        return Ok(false);
+    }
+    scratch.dentry = kernel::read(mount, &kernel::OFF_MOUNT_MOUNTPOINT)?;
+    scratch.root = root_of(scratch.mount)?;
+    Ok(true)
 }
 
 #[inline(always)]

@@ -264,6 +264,20 @@ pub struct Code {
     pub path: [u8; PATH_ROOM + NAME_ROOM],
 }
 
+/// Where [`Code`] is put together, and how far up the path of the executable has been followed: value of the
+/// `CODE_SCRATCH` map.
+#[repr(C)]
+pub struct CodeScratch {
+    /// What is known so far.
+    pub code: Code,
+    /// Address of the `struct dentry` whose name comes next.
+    pub dentry: u64,
+    /// Address of the `struct mount` that it lies in.
+    pub mount: u64,
+    /// Address of the root `struct dentry` of that mount.
+    pub root: u64,
+}
+
 /// Bytes of an executable's path that are told. A power of two.
 pub const PATH_ROOM: usize = 1024;
 /// Bytes of one name of a path, with the zero at its end (NAME_MAX, include/uapi/linux/limits.h).

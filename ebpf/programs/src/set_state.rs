@@ -11,7 +11,7 @@ use crate::{
     filter, icmp,
     kernel::{self, Fault, state},
     preemption,
-    tell::{News, UserStack, describe, now, send, tell},
+    tell::{News, UserStack, describe, now, send},
 };
 
 /// Attempts that establish within this many nanoseconds, without a retransmit, are not told.
@@ -33,44 +33,51 @@ const PF_EXITING: u32 = 0x4;
 fn set_state(ctx: RawTracePointContext) -> i32 {
     let (old, new) = (ctx.arg::<u64>(1), ctx.arg::<u64>(2));
     // Every state change of every TCP socket comes here; all but two kinds leave at once.
-    if new == state::SYN_SENT && old == state::CLOSE {
-        preemption::without(|| counters::note(start(&ctx, ctx.arg(0))));
-    } else if old == state::SYN_SENT {
-        preemption::without(|| counters::note(end(&ctx, ctx.arg(0), new)));
+    if old == state::SYN_SENT || old == state::CLOSE && new == state::SYN_SENT {
+        preemption::without(|| counters::note(change(&ctx, ctx.arg(0), old, new)));
     }
     0
 }
 
-/// CLOSE → SYN_SENT, in the caller's context.
+/// Start or end of an attempt. What tells of both is here once: the longer a program, the longer it takes to load.
 #[inline(always)]
-fn start(ctx: &RawTracePointContext, sock: u64) -> Result<(), Fault> {
-    if !kernel::is_tcp(sock)? {
-        return Ok(());
+fn change(ctx: &RawTracePointContext, sock: u64, old: u64, new: u64) -> Result<(), Fault> {
+    let is_end = old == state::SYN_SENT;
+    let mut started;
+    let (attempt, news) = if is_end {
+        let Some(attempt) = attempt::find(sock) else { return Ok(()) };
+        let news = if new == state::CLOSE { failed(sock, attempt) } else { Ok(established(attempt)) };
+        (attempt, news)
+    } else {
+        if !kernel::is_tcp(sock)? {
+            return Ok(());
+        }
+        started = attempt::of_current_task(now());
+        let news = start(ctx, sock, &mut started);
+        (&mut started, news)
+    };
+    let told = news.and_then(|news| news.map_or(Ok(()), |news| tell_change(ctx, sock, attempt, &news)));
+    if is_end {
+        // The entry goes, whether telling works or not.
+        attempt::end(sock);
     }
-    let time_ns = now();
-    let mut attempt = attempt::of_current_task(time_ns);
-    if !filter::passes_at_start(sock, &attempt, None)? {
-        attempt::forget_missed(sock);
-        return Ok(());
-    }
-    if attempt::begin(ctx, sock, &mut attempt) && STARTS.load() != 0 {
-        let news = News { kind: kind::START, time_ns, error: None, exit_code: 0 };
-        tell(ctx, sock, &attempt, &news)?;
-    }
-    Ok(())
-}
-
-/// SYN_SENT → anything: the outcome. The entry goes, whether telling works or not.
-#[inline(always)]
-fn end(ctx: &RawTracePointContext, sock: u64, new: u64) -> Result<(), Fault> {
-    let Some(attempt) = attempt::find(sock) else { return Ok(()) };
-    let told = if new == state::CLOSE { failed(ctx, sock, attempt) } else { established(ctx, sock, attempt) };
-    attempt::end(sock);
     told
 }
 
+/// CLOSE → SYN_SENT, in the caller's context.
 #[inline(always)]
-fn failed(ctx: &RawTracePointContext, sock: u64, attempt: &mut Attempt) -> Result<(), Fault> {
+fn start(ctx: &RawTracePointContext, sock: u64, attempt: &mut Attempt) -> Result<Option<News>, Fault> {
+    if !filter::passes_at_start(sock, attempt, None)? {
+        attempt::forget_missed(sock);
+        return Ok(None);
+    }
+    let is_told = attempt::begin(ctx, sock, attempt) && STARTS.load() != 0;
+    Ok(is_told.then_some(News { kind: kind::START, time_ns: attempt.start_ns, error: None, exit_code: 0 }))
+}
+
+/// SYN_SENT → CLOSE.
+#[inline(always)]
+fn failed(sock: u64, attempt: &mut Attempt) -> Result<Option<News>, Fault> {
     if let Some(counters) = counters() {
         counters::count_shared(&mut counters.failed);
     }
@@ -83,14 +90,19 @@ fn failed(ctx: &RawTracePointContext, sock: u64, attempt: &mut Attempt) -> Resul
     if kernel::read::<u8>(sock, &kernel::OFF_PENDING)? != 0 {
         attempt.evidence |= evidence::RETRY_DUE;
     }
-    let error = kernel::read::<i32>(sock, &kernel::OFF_ERR)?;
-    let news = News { error: Some(error), exit_code: exit_code.unwrap_or(0), ..News::now(kind::FAILED) };
-    let mut record = describe(sock, attempt, &news)?;
-    if is_returned(error, record.local_port) {
-        attempt::note_end(sock);
-    }
-    if attempt.evidence & evidence::RESET == 0 {
-        record.icmp = icmp::newest(sock)?;
+    Ok(Some(News { exit_code: exit_code.unwrap_or(0), ..News::now(kind::FAILED) }))
+}
+
+#[inline(always)]
+fn tell_change(ctx: &RawTracePointContext, sock: u64, attempt: &Attempt, news: &News) -> Result<(), Fault> {
+    let mut record = describe(sock, attempt, news)?;
+    if news.kind == kind::FAILED {
+        if is_returned(record.error, record.local_port) {
+            attempt::note_end(sock);
+        }
+        if attempt.evidence & evidence::RESET == 0 {
+            record.icmp = icmp::newest(sock)?;
+        }
     }
     send(ctx, &record, UserStack::Kept(sock));
     Ok(())
@@ -115,8 +127,9 @@ fn exit_code_of_current() -> Result<Option<i32>, Fault> {
     kernel::read::<i32>(task, &kernel::OFF_TASK_EXIT_CODE).map(Some)
 }
 
+/// SYN_SENT → anything else.
 #[inline(always)]
-fn established(ctx: &RawTracePointContext, sock: u64, attempt: &Attempt) -> Result<(), Fault> {
+fn established(attempt: &Attempt) -> Option<News> {
     let time_ns = now();
     let duration_ns = time_ns - attempt.start_ns;
     let quiet = duration_ns < SLOW_NS.load()
@@ -126,11 +139,7 @@ fn established(ctx: &RawTracePointContext, sock: u64, attempt: &Attempt) -> Resu
     if let Some(counters) = counters() {
         count_established(counters, duration_ns, quiet);
     }
-    if quiet {
-        return Ok(());
-    }
-    let news = News { kind: kind::ESTABLISHED, time_ns, error: None, exit_code: 0 };
-    tell(ctx, sock, attempt, &news)
+    (!quiet).then_some(News { kind: kind::ESTABLISHED, time_ns, error: None, exit_code: 0 })
 }
 
 #[inline(always)]

@@ -110,7 +110,7 @@ fn fate(mutant: &Mutant, object: &Object, trials: &[Trial]) -> Fate {
 }
 
 /// True when the mistake is where a branch leads that no trial takes. Such branches ask whether an array has the
-/// element that it always has, or whether `memset` was called for nothing: the verifier wants them.
+/// element that it always has: the verifier wants them.
 fn leads_elsewhere_for_nobody(mutant: &Mutant, trials: &[Trial]) -> bool {
     let Change::Insn(insn) = &mutant.change else { return false };
     let is_target_only = Insn { off: mutant.original.off, ..*insn } == mutant.original;

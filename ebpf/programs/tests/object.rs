@@ -10,7 +10,7 @@ use bpf_lab::{
 use bytecode_suite::fixtures::KERNELS;
 use synscope_ebpf::{
     OBJECT,
-    record::{self, Attempt, Code, Counters, FilterId, PORT_WORDS, Stack, USER_FRAMES},
+    record::{self, Attempt, Code, CodeScratch, Counters, FilterId, PORT_WORDS, Stack, USER_FRAMES},
 };
 use synscope_tracer::{Hook, PROBES};
 
@@ -91,7 +91,7 @@ const MAPS: &[MapShape] = &[
     ("ATTEMPTS", kind::HASH, size_of::<u64>(), size_of::<Attempt>(), 16_384, 0),
     ("AWAKE_UNTIL", kind::ARRAY, size_of::<u32>(), size_of::<u64>(), 1, 0),
     ("CODE", kind::LRU_HASH, size_of::<record::Program>(), size_of::<Code>(), 1024, 0),
-    ("CODE_SCRATCH", kind::PER_CPU_ARRAY, size_of::<u32>(), size_of::<Code>(), 1, 0),
+    ("CODE_SCRATCH", kind::PER_CPU_ARRAY, size_of::<u32>(), size_of::<CodeScratch>(), 1, 0),
     ("COUNTERS", kind::PER_CPU_ARRAY, size_of::<u32>(), size_of::<Counters>(), 1, 0),
     ("ENDED", kind::LRU_HASH, size_of::<u64>(), size_of::<u8>(), 1024, 0),
     ("EVENTS", kind::RINGBUF, 0, 0, 4 << 20, 0),

@@ -241,6 +241,12 @@ impl Btf {
         })
     }
 
+    /// Whether a structure has a member of its own with this name, bit fields included.
+    pub(crate) fn has_member(&self, structure: &str, name: &str) -> bool {
+        let found = self.find(Kind::Struct, structure);
+        found.is_some_and(|head| self.members(head).any(|member| self.string(member.name) == name.as_bytes()))
+    }
+
     /// Offset in bytes of a member, named as `structure` and a dotted path through it.
     pub fn offset_of(&self, structure: &str, path: &str) -> Result<u32, Error> {
         let mut head = self.find(Kind::Struct, structure).ok_or_else(|| Error::NoType(structure.into()))?;

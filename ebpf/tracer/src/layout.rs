@@ -274,10 +274,13 @@ const fn call(kind: u64, number: u32) -> u64 {
 }
 
 /// Up to 6.19 tracepoints disable preemption themselves; from 7.0 on an SRCU domain protects them instead, of which every
-/// processor has its part (kernel/tracepoint.c). Where an earlier kernel has that domain for something else, programs
-/// do once more what has been done. Of a kernel that describes no such variables at all, nobody knows.
+/// processor has its part (kernel/tracepoint.c). Up to 6.12 it had that domain for something else, and until the verifier
+/// knew which functions may sleep (6.15, `might_sleep`) a program with preemption disabled could call none of the global
+/// ones, which ours have. Of a kernel that describes no such variables at all, nobody knows.
 fn preemption(btf: &Btf) -> Option<[u32; 2]> {
-    if btf.has_any(Kind::Var) && btf.id_of(Kind::Var, "tracepoint_srcu_srcu_data").is_none() {
+    let is_left_to_programs =
+        !btf.has_any(Kind::Var) || btf.id_of(Kind::Var, "tracepoint_srcu_srcu_data").is_some();
+    if !is_left_to_programs || !btf.has_member("bpf_subprog_info", "might_sleep") {
         return None;
     }
     let number = |function| btf.id_of(Kind::Func, function);
@@ -310,8 +313,8 @@ fn syscall_arguments(btf: &Btf) -> Option<[u32; 2]> {
 mod tests {
     use super::*;
 
-    /// The types of a kernel that describes these functions and variables.
-    fn kernel(functions: &[&str], variables: &[&str]) -> Btf {
+    /// The types of a kernel that describes these functions and variables, and of `struct bpf_subprog_info` one bit.
+    fn kernel(functions: &[&str], variables: &[&str], bit: &str) -> Btf {
         let mut strings = vec![0];
         let mut types: Vec<u32> = Vec::new();
         let kinds = [(Kind::Func, functions), (Kind::Var, variables)];
@@ -324,6 +327,18 @@ mod tests {
             strings.extend(name.bytes().chain([0]));
         }
         let len = |len: usize| u32::try_from(len).unwrap();
+        let structure = len(strings.len());
+        strings.extend(b"bpf_subprog_info\0");
+        // With one member; the highest bit says that it may be a bit field, whose width stands above its place.
+        types.extend([
+            structure,
+            1 << 31 | (Kind::Struct as u32) << 24 | 1,
+            4,
+            len(strings.len()),
+            0,
+            1 << 24,
+        ]);
+        strings.extend(bit.bytes().chain([0]));
         let header = [0x1_eb9f, 24, 0, len(types.len() * 4), len(types.len() * 4), len(strings.len())];
         let words = header.into_iter().chain(types).flat_map(u32::to_le_bytes);
         Btf::parse(words.chain(strings).collect()).unwrap()
@@ -332,10 +347,14 @@ mod tests {
     #[test]
     fn preemption_is_disabled_where_tracepoints_leave_it_to_programs() {
         let functions = ["bpf_preempt_disable", "bpf_preempt_enable"];
-        let of = |functions, variables| preemption(&kernel(functions, variables));
-        assert_eq!(of(&functions, &["tracepoint_srcu_srcu_data"]), Some([1, 2]), "7.0");
-        assert_eq!(of(&functions, &["vclock_srcu_srcu_data"]), None, "6.18");
-        assert_eq!(of(&functions, &[]), Some([1, 2]), "variables are not described");
-        assert_eq!(of(&[], &["tracepoint_srcu_srcu_data"]), None, "6.1");
+        let of = |functions: &[&str], variables: &[&str], bit: &str| {
+            preemption(&kernel(functions, variables, bit))
+        };
+        let (domain, other) = ("tracepoint_srcu_srcu_data", "vclock_srcu_srcu_data");
+        assert_eq!(of(&functions, &[domain], "might_sleep"), Some([1, 2]), "7.0");
+        assert_eq!(of(&functions, &[other], "might_sleep"), None, "6.18");
+        assert_eq!(of(&functions, &[domain], "is_cb"), None, "6.12");
+        assert_eq!(of(&functions, &[], "might_sleep"), Some([1, 2]), "variables are not described");
+        assert_eq!(of(&[], &[domain], "is_cb"), None, "6.1");
     }
 }

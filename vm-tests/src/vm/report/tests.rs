@@ -103,7 +103,7 @@ fn the_document_has_features_subjects_and_figures() {
     for part in [
         "| probe tcp_send_reset | ok |",
         "| a | 1 of 2 |",
-        "| set_state | 20,000 | 1,234 |",
+        "| set_state | 12,000 | 1,234 |",
         "too old",
         "5.10 did not run",
     ] {

@@ -4,7 +4,7 @@ use std::{fmt::Write as _, fs, ops::Range};
 
 use bpf_lab::Object;
 use synscope_ebpf::OBJECT;
-use synscope_tracer::{Layout, Options, btf::Btf};
+use synscope_tracer::{Layout, btf::Btf};
 
 use crate::{
     cases,
@@ -23,10 +23,7 @@ const SHOWN: usize = 5;
 /// Plays every case that is fit for it, and says how many those were.
 pub fn every_case(bench: &mut Bench) -> Result<String, Wrong> {
     let (mut played, mut unfit, mut wrong) = (0, 0, Vec::new());
-    // Those that ask for the same run what is loaded already.
-    let (plain, special): (Vec<_>, Vec<_>) =
-        cases::all().into_iter().partition(|case| case.options == Options::default());
-    for case in plain.into_iter().chain(special) {
+    for case in cases::all() {
         if bench.unfit(&case).is_some() {
             unfit += 1;
             continue;

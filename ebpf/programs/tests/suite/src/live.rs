@@ -64,8 +64,8 @@ pub struct Bench {
     host: Host,
     /// The object as this kernel is given it.
     object: Vec<u64>,
-    /// What the last case ran, for one that asks for the same: the verifier's walk takes longer than all else.
-    loaded: Option<Loaded>,
+    /// What earlier cases ran, for those that ask for the same: the verifier's walk takes longer than all else.
+    loaded: Vec<Loaded>,
     /// Instructions that the verifier walked through, the most for each program.
     pub verified: BTreeMap<&'static str, u32>,
 }
@@ -85,7 +85,7 @@ impl Bench {
         let mut arena = Arena::new(PIECES)?;
         let task = Task { comm, ..arena.current_task()? };
         let host = Host { task, program: own_program()?, cpu: u32::try_from(cpu)?, counted: 0 };
-        Ok(Self { kernel, arena, host, object, loaded: None, verified: BTreeMap::new() })
+        Ok(Self { kernel, arena, host, object, loaded: Vec::new(), verified: BTreeMap::new() })
     }
 
     /// Name of the kernel's series.
@@ -192,7 +192,7 @@ impl Bench {
         }
         drain(ebpf, &mut told)?;
         let outcome = outcome(ebpf, &fabric, told)?;
-        self.loaded = Some(loaded);
+        self.loaded.push(loaded);
         Ok(outcome)
     }
 
@@ -200,11 +200,12 @@ impl Bench {
     fn load_for(&mut self, case: &Case) -> Result<Loaded, Wrong> {
         let setup = small(settings::setup(&self.kernel, &case.options));
         let entries = settings::entries(&case.options.filter);
-        let same = self.loaded.take().filter(|last| last.setup == setup && last.entries == entries);
-        let mut loaded = match same {
-            Some(mut last) => {
-                clear(&mut last.ebpf)?;
-                last
+        let is_same = |earlier: &Loaded| earlier.setup == setup && earlier.entries == entries;
+        let mut loaded = match self.loaded.iter().position(is_same) {
+            Some(at) => {
+                let mut earlier = self.loaded.swap_remove(at);
+                clear(&mut earlier.ebpf)?;
+                earlier
             }
             None => Loaded::new(&self.object, setup, entries)?,
         };

@@ -20,10 +20,6 @@ const TASK_PT_REGS: i32 = 175;
 const RINGBUF_RESERVE: i32 = 131;
 const RINGBUF_SUBMIT: i32 = 132;
 const MAP_TYPE_RINGBUF: u32 = 27;
-/// A call of a function of the object, and of a helper.
-const LOCAL: u8 = 1;
-const HELPER: u8 = 0;
-const CALL: u8 = 0x85;
 
 /// What PREVAIL says of one program.
 pub struct Verdict {
@@ -55,10 +51,6 @@ pub fn verify_one(object: &[u8], room: usize, program: &str) -> Vec<String> {
 
 /// Verifies the programs of a section, or of all when it has no name.
 fn verify_section(object: &[u8], room: usize, section: &str) -> Vec<Verdict> {
-    for program in bpf_lab::Object::parse(object).expect("an object").programs {
-        let called: Vec<&str> = program.functions[1..].iter().map(|(_, name)| name.as_str()).collect();
-        assert!(called.iter().all(|&name| name == "memset"), "{} calls {called:?}", program.name);
-    }
     let runtime = EbpfRuntimeConfig { check_for_termination: true, ..EbpfRuntimeConfig::default() };
     let options = EbpfVerifierOptions { runtime, mock_map_fds: true, ..EbpfVerifierOptions::default() };
     let mut linux = LinuxPlatform::new();
@@ -75,7 +67,6 @@ fn verify_program(mut raw: RawProgram, room: usize, options: &EbpfVerifierOption
         map.value_size = u32::try_from(room).expect("records are small");
     }
     let platform = Platform::new(&raw);
-    call_known_memset(&mut raw, &platform);
     let complain = |raw: &mut RawProgram, options: &EbpfVerifierOptions| {
         complaints(raw, &platform, options).unwrap_or_else(|refusal| vec![refusal])
     };
@@ -108,19 +99,6 @@ fn complaints(
     let result = fwd_analyzer::analyze(&program, &context, &mut VariableRegistry::new());
     let found = result.find_first_error().map(|error| error.to_string());
     Ok(if result.failed { vec![found.unwrap_or_else(|| "no reason given".into())] } else { Vec::new() })
-}
-
-/// PREVAIL has a contract for `memset` where it is undefined. Ours is defined in the object, a loop that its
-/// numeric domain loses track of; the interpreter executes it, byte by byte.
-fn call_known_memset(raw: &mut RawProgram, platform: &Platform) {
-    let known = platform.resolve_builtin_call("memset").expect("PREVAIL knows memset");
-    for (at, insn) in raw.prog.iter_mut().enumerate() {
-        if insn.opcode == CALL && insn.src_raw() == LOCAL {
-            insn.set_src(HELPER);
-            insn.imm = known;
-            raw.info.builtin_call_offsets.insert(at);
-        }
-    }
 }
 
 /// Linux as PREVAIL knows it, with four helpers told differently.
