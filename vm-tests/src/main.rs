@@ -83,7 +83,7 @@ struct Run {
     /// What runs the guests.
     #[arg(long, value_enum, default_value_t = Accel::Auto)]
     accel: Accel,
-    /// How many machines at once. Default: one a core, as far as memory goes.
+    /// How many machines at once. Default: one a core, and one more if they are emulated, as far as memory goes.
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
     /// How long one machine may take.
@@ -203,14 +203,15 @@ impl Run {
         let mut notices = Vec::new();
         let (images, absent) = self.images(&work, arch, &mut notices)?;
         let programs = programs::build(arch, &target_dir)?;
+        let accelerator = self.accelerator(arch, &programs, &images, &logs)?;
         let setup = Setup {
             arch,
             programs: &programs,
             logs: &logs,
-            accelerator: self.accelerator(arch, &programs, &images, &logs)?,
+            accelerator,
             words: &self.words(&wanted),
             limit: Duration::from_secs(self.timeout),
-            jobs: self.jobs.unwrap_or_else(default_jobs).max(1),
+            jobs: self.jobs.unwrap_or_else(|| default_jobs(accelerator)).max(1),
         };
         eprintln!("{} kernels, {} at once, {}", images.len(), setup.jobs, setup.accelerator);
         let begun = Instant::now();
@@ -327,11 +328,13 @@ impl Run {
     }
 }
 
-/// One machine a core, as long as each finds 1.5 GB free.
-fn default_jobs() -> usize {
+/// One machine a core, as long as each finds 1.5 GB free. An emulated one keeps one core busy, and waits for a fifth of its
+/// time: one more makes use of that.
+fn default_jobs(accelerator: Accelerator) -> usize {
     let cores = thread::available_parallelism().map_or(1, usize::from);
+    let jobs = cores + usize::from(accelerator == Accelerator::Tcg);
     let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let available = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
     let kilobytes = available.and_then(|rest| rest.split_whitespace().next()?.parse::<usize>().ok());
-    cores.min(kilobytes.map_or(cores, |kilobytes| kilobytes / (1536 << 10)))
+    jobs.min(kilobytes.map_or(jobs, |kilobytes| kilobytes / (1536 << 10)))
 }

@@ -67,6 +67,7 @@ pub fn run(
     let progress = |record: &Record| {
         if matches!(record, Record::Start { .. }) && first_scenario.get().is_none() {
             first_scenario.set(Some(begun.elapsed()));
+            qemu.stand_back();
         }
         progress(record);
     };

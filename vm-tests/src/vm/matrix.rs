@@ -1,9 +1,10 @@
 //! Several machines at once.
 
+use std::cell::Cell;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use super::machine::{self, Report};
 use super::modules;
 use super::package::Image;
 use super::programs::Programs;
+use super::protocol::Record;
 use super::qemu::{Accelerator, Boot};
 
 /// What every machine of a run shares.
@@ -41,14 +43,17 @@ pub struct Setup<'a> {
 /// Runs every image and returns the reports in the images' order.
 pub fn run(setup: &Setup<'_>, images: &[Image], board: &Board) -> Result<Vec<Report>> {
     let next = AtomicUsize::new(0);
+    let booting = Booting::new(thread::available_parallelism().map_or(1, usize::from));
     let reports: Mutex<Vec<(usize, Result<Report>)>> = Mutex::default();
     thread::scope(|scope| {
         for _ in 0..setup.jobs.min(images.len()) {
             scope.spawn(|| {
                 loop {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(image) = images.get(index) else { return };
-                    let report = run_one(setup, image, index, board);
+                    // The newest take the longest, so they begin: what begins last should not be what all wait for.
+                    let begun = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(index) = images.len().checked_sub(begun + 1) else { return };
+                    let image = &images[index];
+                    let report = run_one(setup, image, index, board, &booting);
                     reports.lock().unwrap_or_else(PoisonError::into_inner).push((index, report));
                 }
             });
@@ -59,12 +64,19 @@ pub fn run(setup: &Setup<'_>, images: &[Image], board: &Board) -> Result<Vec<Rep
     reports.into_iter().map(|(_, report)| report).collect()
 }
 
-fn run_one(setup: &Setup<'_>, image: &Image, index: usize, board: &Board) -> Result<Report> {
+fn run_one(
+    setup: &Setup<'_>,
+    image: &Image,
+    index: usize,
+    board: &Board,
+    booting: &Booting,
+) -> Result<Report> {
     let series = &image.series;
     let name = format!("{}-{series}", setup.arch.debian);
     let console = setup.logs.join(format!("{name}.console"));
     let initramfs = setup.logs.join(format!("{name}.initramfs"));
     prepare(setup.programs, image, &initramfs).with_context(|| name.clone())?;
+    let place = Cell::new(Some(booting.place()));
     board.starts(index);
     let boot = Boot {
         arch: setup.arch,
@@ -74,13 +86,45 @@ fn run_one(setup: &Setup<'_>, image: &Image, index: usize, board: &Board) -> Res
         processors: None,
         words: setup.words,
     };
-    let report =
-        machine::run(series, &boot, setup.accelerator, setup.limit, |record| board.hears(index, record));
+    let report = machine::run(series, &boot, setup.accelerator, setup.limit, |record| {
+        if matches!(record, Record::Start { .. }) {
+            drop(place.take());
+        }
+        board.hears(index, record);
+    });
     // It is as large as all modules together, and written anew each time.
     fs::remove_file(&initramfs)?;
     let report = report?;
     board.ends(index, &report);
     Ok(report)
+}
+
+/// Places for machines on the way to their first scenario, which takes nothing but processor time.
+struct Booting {
+    free: Mutex<usize>,
+    left: Condvar,
+}
+
+impl Booting {
+    fn new(places: usize) -> Self {
+        Self { free: Mutex::new(places), left: Condvar::new() }
+    }
+
+    /// Waits for a place, which is free again when it is dropped.
+    fn place(&self) -> Place<'_> {
+        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        *self.left.wait_while(free, |free| *free == 0).unwrap_or_else(PoisonError::into_inner) -= 1;
+        Place(self)
+    }
+}
+
+struct Place<'a>(&'a Booting);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        *self.0.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.0.left.notify_one();
+    }
 }
 
 /// Writes what an image boots into.
