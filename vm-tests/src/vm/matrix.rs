@@ -135,3 +135,20 @@ pub fn prepare(programs: &Programs, image: &Image, initramfs: &Path) -> Result<(
     };
     initramfs::write(programs, &modules, initramfs)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_boots_when_there_is_a_place() {
+        let booting = Booting::new(1);
+        let first = booting.place();
+        thread::scope(|scope| {
+            let second = scope.spawn(|| drop(booting.place()));
+            thread::sleep(Duration::from_millis(50));
+            assert!(!second.is_finished(), "two had one place");
+            drop(first);
+        });
+    }
+}
