@@ -41,7 +41,8 @@ compile() {
   (
     cd "$root"
     export RUSTC_BOOTSTRAP=1 RUSTC=$rustc PATH="$tools/bin:$PATH"
-    export RUSTFLAGS="-C linker=bpf-linker -C target-cpu=v2 -C debuginfo=2 -C link-arg=--btf -C link-arg=--disable-expand-memcpy-in-order \
+    export RUSTFLAGS="-C linker=bpf-linker -C target-cpu=v2 -C debuginfo=2 -C link-arg=--btf \
+      -C link-arg=--disable-expand-memcpy-in-order \
       --remap-path-prefix=$root=synscope --remap-path-prefix=$cargo_home=cargo"
     "$cargo" build --quiet --release --locked --package synscope-ebpf --features programs \
       --bin synscope-programs --target bpfel-unknown-none --target-dir "$target" \

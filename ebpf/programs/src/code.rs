@@ -148,8 +148,8 @@ fn read_path() {
 
 /// One step on the way that [`CODE_SCRATCH`] holds; 0 when it was the last.
 ///
-/// The verifier walks through a global function once, and not each time that it is called (`do_check_subprogs`; 5.10 and
-/// 6.18, kernel/bpf/verifier.c). In line, all steps were more to it than everything else.
+/// The verifier walks through a global function once, and not each time that it is called (as kernels from 6.1 to 7.3
+/// count). In line, all steps were more to it than everything else.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn step_towards_root() -> i32 {

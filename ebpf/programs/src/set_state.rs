@@ -46,7 +46,8 @@ fn change(ctx: &RawTracePointContext, sock: u64, old: u64, new: u64) -> Result<(
     let mut started;
     let (attempt, news) = if is_end {
         let Some(attempt) = attempt::find(sock) else { return Ok(()) };
-        let news = if new == state::CLOSE { failed(sock, attempt) } else { Ok(established(attempt)) };
+        let news =
+            if new == state::CLOSE { failed(sock, attempt).map(Some) } else { Ok(established(attempt)) };
         (attempt, news)
     } else {
         if !kernel::is_tcp(sock)? {
@@ -77,7 +78,7 @@ fn start(ctx: &RawTracePointContext, sock: u64, attempt: &mut Attempt) -> Result
 
 /// SYN_SENT → CLOSE.
 #[inline(always)]
-fn failed(sock: u64, attempt: &mut Attempt) -> Result<Option<News>, Fault> {
+fn failed(sock: u64, attempt: &mut Attempt) -> Result<News, Fault> {
     if let Some(counters) = counters() {
         counters::count_shared(&mut counters.failed);
     }
@@ -90,7 +91,7 @@ fn failed(sock: u64, attempt: &mut Attempt) -> Result<Option<News>, Fault> {
     if kernel::read::<u8>(sock, &kernel::OFF_PENDING)? != 0 {
         attempt.evidence |= evidence::RETRY_DUE;
     }
-    Ok(Some(News { exit_code: exit_code.unwrap_or(0), ..News::now(kind::FAILED) }))
+    Ok(News { exit_code: exit_code.unwrap_or(0), ..News::now(kind::FAILED) })
 }
 
 #[inline(always)]

@@ -275,8 +275,8 @@ const fn call(kind: u64, number: u32) -> u64 {
 
 /// Up to 6.19 tracepoints disable preemption themselves; from 7.0 on an SRCU domain protects them instead, of which every
 /// processor has its part (kernel/tracepoint.c). Up to 6.12 it had that domain for something else, and until the verifier
-/// knew which functions may sleep (6.15, `might_sleep`) a program with preemption disabled could call none of the global
-/// ones, which ours have. Of a kernel that describes no such variables at all, nobody knows.
+/// knew which functions may sleep (`might_sleep`, not yet in 6.12 and there in 6.16) a program with preemption disabled
+/// could call none of the global ones, which ours have. Of a kernel that describes no such variables at all, nobody knows.
 fn preemption(btf: &Btf) -> Option<[u32; 2]> {
     let is_left_to_programs =
         !btf.has_any(Kind::Var) || btf.id_of(Kind::Var, "tracepoint_srcu_srcu_data").is_some();
