@@ -61,6 +61,7 @@ mod event;
 mod filter;
 mod layout;
 mod load;
+mod loader;
 mod recent;
 mod tracefs;
 mod tracer;

@@ -4,12 +4,12 @@ use std::{
     collections::BTreeSet,
     io,
     os::fd::{AsFd as _, AsRawFd as _},
-    sync::{LazyLock, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
 use aya::{
-    Ebpf, EbpfLoader,
+    Ebpf,
     maps::{Map, MapError},
     programs::{
         Program, ProgramError, ProgramFd, RawTracePoint, TracePoint, raw_trace_point::RawTracePointLink,
@@ -22,21 +22,13 @@ use crate::{
     error::Error,
     host,
     layout::{DROP, Hook, Layout, Probe},
-    tracefs,
+    loader, tracefs,
     tracer::Options,
-    watch,
+    watch::Info,
 };
 
 /// Processes whose code the programs keep: those that started an attempt last.
 const MAX_CODE: u32 = 1024;
-
-/// One for all traces: a new loader parses all of the kernel's BTF, which the object has no use for (it has no CO-RE
-/// relocations: offsets come as globals), and that takes longer than the rest of loading.
-static LOADER: LazyLock<Mutex<EbpfLoader<'static>>> = LazyLock::new(|| {
-    let mut loader = EbpfLoader::new();
-    loader.btf(None);
-    Mutex::new(loader)
-});
 
 /// Keeps a program attached; dropping it detaches.
 pub(crate) enum Link {
@@ -88,7 +80,7 @@ fn object(layout: &Layout, options: &Options, with_jit: bool) -> Result<Ebpf, Er
     let words = [("FILTERS", filters), ("STARTS", starts), ("STACKS", stacks)];
 
     // What another trace set is set anew here, all of it.
-    let mut loader = LOADER.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut loader = loader::shared();
     for (global, value) in layout.offsets.iter().copied().chain(features).chain(words) {
         loader.override_global(global, kept(&value.to_ne_bytes()), true);
     }
@@ -190,5 +182,6 @@ where
 /// How often the kernel did not run a program because the processor was in it already: a network interrupt
 /// came while the program ran for a process. Known from kernel 5.12 on.
 pub(crate) fn recursion_misses(program: &ProgramFd) -> u64 {
-    watch::field(program.as_fd().as_raw_fd(), "recursion_misses:").ok().flatten().unwrap_or(0)
+    let info = Info::of(program.as_fd().as_raw_fd()).ok().flatten();
+    info.and_then(|info| info.field("recursion_misses:")).unwrap_or(0)
 }

@@ -3,7 +3,7 @@
 //! program whose link is closed tells nothing more.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     os::fd::{AsFd as _, AsRawFd as _, RawFd},
 };
@@ -27,18 +27,19 @@ impl Watch {
     /// not links of BPF, and are not watched.
     pub(crate) fn over(programs: &[(&'static Probe, ProgramFd)]) -> io::Result<Self> {
         let ids = programs.iter().map(|(probe, fd)| {
-            let id = field(fd.as_fd().as_raw_fd(), "prog_id:")?.ok_or_else(no_number)?;
-            Ok((id, *probe))
+            let id = Info::of(fd.as_fd().as_raw_fd())?.and_then(|info| info.field("prog_id:"));
+            Ok((id.ok_or_else(no_number)?, *probe))
         });
-        let probes: BTreeMap<u64, &Probe> = ids.collect::<io::Result<_>>()?;
+        let mut probes: BTreeMap<u64, &Probe> = ids.collect::<io::Result<_>>()?;
         let mut watched = Vec::new();
-        for entry in fs::read_dir("/proc/self/fd")? {
-            let entry = entry?;
-            let is_bpf = fs::read_link(entry.path()).is_ok_and(|it| it.to_string_lossy().contains("bpf"));
-            let fd = entry.file_name().to_str().and_then(|name| name.parse().ok());
-            let Some(fd) = fd.filter(|_| is_bpf) else { continue };
-            let probe = field(fd, "prog_id:")?.and_then(|id| probes.get(&id));
-            if let (Some(probe), Some(link)) = (probe, field(fd, "link_id:")?) {
+        // The links are new, and other traces may have many.
+        for fd in links()?.into_iter().rev() {
+            if probes.is_empty() {
+                break;
+            }
+            let Some(info) = Info::of(fd)? else { continue };
+            let probe = info.field("prog_id:").and_then(|id| probes.remove(&id));
+            if let (Some(probe), Some(link)) = (probe, info.field("link_id:")) {
                 watched.push(Watched { fd, link, probe });
             }
         }
@@ -48,7 +49,9 @@ impl Watch {
     /// A hook whose program hangs there no more. It is told once.
     pub(crate) fn lost(&mut self) -> Option<&'static Probe> {
         // A process without descriptors to spare cannot look.
-        let is_lost = |it: &Watched| field(it.fd, "link_id:").is_ok_and(|link| link != Some(it.link));
+        let is_lost = |it: &Watched| {
+            Info::of(it.fd).is_ok_and(|info| info.and_then(|info| info.field("link_id:")) != Some(it.link))
+        };
         let lost = self.0.iter().position(is_lost)?;
         Some(self.0.swap_remove(lost).probe)
     }
@@ -58,12 +61,33 @@ fn no_number() -> io::Error {
     io::Error::other("the kernel does not tell the number of a program")
 }
 
-/// What the kernel tells of a descriptor of this process; `None` as well when it is closed, as other threads do with
-/// theirs at any time.
-pub(crate) fn field(fd: RawFd, name: &str) -> io::Result<Option<u64>> {
-    let info = match fs::read_to_string(format!("/proc/self/fdinfo/{fd}")) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        info => info?,
-    };
-    Ok(info.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()))
+/// This process's descriptors of BPF links, in order.
+fn links() -> io::Result<BTreeSet<RawFd>> {
+    let mut links = BTreeSet::new();
+    for entry in fs::read_dir("/proc/self/fd")? {
+        let entry = entry?;
+        // Other threads close theirs at any time.
+        if fs::read_link(entry.path()).is_ok_and(|it| it.to_string_lossy().contains("bpf_link")) {
+            links.extend(entry.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok()));
+        }
+    }
+    Ok(links)
+}
+
+/// What the kernel tells of a descriptor of this process.
+pub(crate) struct Info(String);
+
+impl Info {
+    /// `None` when it is closed.
+    pub(crate) fn of(fd: RawFd) -> io::Result<Option<Self>> {
+        match fs::read_to_string(format!("/proc/self/fdinfo/{fd}")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            info => Ok(Some(Self(info?))),
+        }
+    }
+
+    /// A number by its name with the colon.
+    pub(crate) fn field(&self, name: &str) -> Option<u64> {
+        self.0.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+    }
 }
