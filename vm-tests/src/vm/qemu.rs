@@ -66,15 +66,16 @@ impl Qemu {
         // QEMU 7.2 translates a program anew wherever it lies, which would be elsewhere in each process. An emulated
         // processor speculates about nothing, and what guards against that costs as many instructions as elsewhere. Without
         // its certificates a kernel takes modules as they are, where it would otherwise compute with large numbers for each.
-        // The other initcall tests how much chance there is in the clock, and ciphers test themselves.
+        // The other initcall tests how much chance there is in the clock, and ciphers test themselves. With timers finer than
+        // its tick, the scheduler of 7.1 sets one at each switch of tasks, and each is an emulated device's.
         let (processors, running): (&[&str], _) = match accelerator {
             Accelerator::Kvm => (&["-accel", "kvm", "-smp", "2", "-cpu", "host"], "maxcpus=2".to_owned()),
             Accelerator::Tcg => {
                 let (number, words) = (boot.processors.unwrap_or(1), arch.emulated_words);
                 let without = "load_system_certificate_list,jent_mod_init";
                 let line = format!(
-                    "maxcpus={number} norandmaps mitigations=off cryptomgr.notests initcall_blacklist={without} \
-                     {words} {EMULATED}"
+                    "maxcpus={number} norandmaps mitigations=off highres=off cryptomgr.notests \
+                     initcall_blacklist={without} {words} {EMULATED}"
                 );
                 (arch.emulated, line)
             }
