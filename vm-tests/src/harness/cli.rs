@@ -4,9 +4,11 @@ use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+
+use super::eventually;
 
 const RUN_LIMIT: Duration = Duration::from_secs(45);
 
@@ -71,16 +73,10 @@ fn read_aside<R: Read + Send + 'static>(pipe: Option<R>) -> Result<thread::JoinH
 }
 
 fn wait(child: &mut Child, limit: Duration) -> Result<Option<i32>> {
-    let deadline = Instant::now() + limit;
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(status.code());
-        }
-        if Instant::now() > deadline {
-            child.kill()?;
-            child.wait()?;
-            bail!("still running after {limit:?}");
-        }
-        thread::sleep(Duration::from_millis(10));
+    if let Some(status) = eventually(limit, || Ok(child.try_wait()?))? {
+        return Ok(status.code());
     }
+    child.kill()?;
+    child.wait()?;
+    bail!("still running after {limit:?}")
 }

@@ -25,6 +25,7 @@ pub mod server;
 pub mod storm;
 pub mod stream;
 pub mod trace;
+pub mod wait;
 pub mod wiring;
 
 pub use actor::Actor;
@@ -46,3 +47,4 @@ pub use server::Server;
 pub use storm::{Length, Load, storm, storms};
 pub use stream::{Frame, Stream};
 pub use trace::{Trace, missed};
+pub use wait::eventually;

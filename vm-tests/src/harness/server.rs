@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use super::Api;
+use super::{Api, eventually};
 
 const START_LIMIT: Duration = Duration::from_secs(45);
 const LOG_LIMIT: Duration = Duration::from_secs(20);
@@ -102,12 +102,8 @@ impl Server {
 
     /// Waits until the log has this in it: what is logged may be so after the answer is there.
     pub fn logs(&self, words: &str) -> Result<()> {
-        let deadline = Instant::now() + LOG_LIMIT;
-        while !self.log().contains(words) {
-            ensure!(Instant::now() < deadline, "{words:?} is not in the log:\n{}", self.log());
-            thread::sleep(Duration::from_millis(20));
-        }
-        Ok(())
+        let said = eventually(LOG_LIMIT, || Ok(self.log().contains(words).then_some(())))?;
+        said.with_context(|| format!("{words:?} is not in the log:\n{}", self.log()))
     }
 
     /// Sends a signal.
@@ -118,14 +114,8 @@ impl Server {
 
     /// Waits for the process to end.
     pub fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
-        let deadline = Instant::now() + limit;
-        while Instant::now() < deadline {
-            if let Some(status) = self.process.try_wait()? {
-                return Ok(status);
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
-        bail!("the server still runs after {limit:?}; its log:\n{}", self.log())
+        let ended = eventually(limit, || Ok(self.process.try_wait()?))?;
+        ended.with_context(|| format!("the server still runs after {limit:?}; its log:\n{}", self.log()))
     }
 }
 

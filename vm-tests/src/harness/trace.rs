@@ -1,14 +1,13 @@
 //! A running trace and the events that it tells.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use super::kernel::{self, Version};
-use super::{Api, Frame, Json, Server, Stream};
+use super::{Api, Frame, Json, Server, Stream, eventually};
 
 /// How long a scenario waits for one event. The slowest is a kernel's timeout of some seconds.
 const EVENT_LIMIT: Duration = Duration::from_secs(45);
@@ -117,15 +116,7 @@ impl Trace {
 
     /// The trace once it has ended by itself.
     pub fn ended(&self) -> Result<Json> {
-        let deadline = Instant::now() + EVENT_LIMIT;
-        loop {
-            let state = self.state()?;
-            if state.text("/end_reason").is_ok() {
-                return Ok(state);
-            }
-            ensure!(Instant::now() < deadline, "never ended: {}", state.0);
-            thread::sleep(Duration::from_millis(20));
-        }
+        self.once("never ended", |state| Ok(state.text("/end_reason").is_ok()))
     }
 
     /// The trace once `counter` (of `/counters/attempts`) has reached `count`; a flush of what is told.
@@ -135,15 +126,17 @@ impl Trace {
 
     /// The trace once the number at `pointer` has reached `count`.
     pub fn reached(&self, pointer: &str, count: u64) -> Result<Json> {
-        let deadline = Instant::now() + EVENT_LIMIT;
-        loop {
-            let state = self.state()?;
-            if state.count(pointer)? >= count {
-                return Ok(state);
-            }
-            ensure!(Instant::now() < deadline, "{pointer} never reached {count}: {}", state.0);
-            thread::sleep(Duration::from_millis(20));
-        }
+        self.once(&format!("{pointer} never reached {count}"), |state| Ok(state.count(pointer)? >= count))
+    }
+
+    /// The trace once this is true of it.
+    fn once(&self, otherwise: &str, is_true: impl Fn(&Json) -> Result<bool>) -> Result<Json> {
+        let mut last = Json(Value::Null);
+        let found = eventually(EVENT_LIMIT, || {
+            last = self.state()?;
+            Ok(is_true(&last)?.then(|| last.clone()))
+        })?;
+        found.with_context(|| format!("{otherwise}: {}", last.0))
     }
 
     /// Every event that the trace holds, by the JSON endpoint.

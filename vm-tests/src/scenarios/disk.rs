@@ -15,7 +15,7 @@ use tempfile::{NamedTempFile, TempDir};
 
 use super::expect::{only, refuse};
 use super::history::{LIMIT, TOKEN, data, end, events, is_in, start, told, told_until, until};
-use crate::harness::{Lab, Netns, Run, Server, Trace};
+use crate::harness::{Lab, Netns, Run, Server, Trace, eventually};
 
 super::scenarios!["disk":
     full_disk_pauses_history_and_room_resumes_it,
@@ -75,11 +75,7 @@ fn full_disk_pauses_history_and_room_resumes_it(lab: &Lab) -> Result<()> {
     ensure!(paused.text("/detail")?.contains("full") && !paused.text("/remedy")?.is_empty(), "{}", paused.0);
     refuse(&netns, "unkept", "127.0.0.1:81")?;
     trace.expect("connect.failed")?;
-    let deadline = Instant::now() + LIMIT;
-    while trace.state()?.count("/counters/lost/history")? == 0 {
-        ensure!(Instant::now() < deadline, "no loss was counted: {}\n{}", trace.state()?.0, server.log());
-        thread::sleep(Duration::from_millis(50));
-    }
+    trace.reached("/counters/lost/history", 1).with_context(|| server.log())?;
     ensure!(server.log().contains("nothing is written to history"), "{}", server.log());
 
     fs::remove_file(&ballast)?;
@@ -161,29 +157,21 @@ fn aside(data: &Path) -> Result<Option<PathBuf>> {
 
 /// Reads of a trace until somebody has noticed that the file is damaged, and returns what that is called now.
 fn set_aside(server: &Server, data: &Path, path: &str) -> Result<PathBuf> {
-    let deadline = Instant::now() + LIMIT;
-    loop {
-        if let Some(aside) = aside(data)? {
-            return Ok(aside);
-        }
-        ensure!(Instant::now() < deadline, "nobody noticed; log:\n{}", server.log());
+    let found = eventually(LIMIT, || {
         let _ = server.api().get(&format!("{path}/events?limit=1000"))?;
-        thread::sleep(Duration::from_millis(50));
-    }
+        aside(data)
+    })?;
+    found.with_context(|| format!("nobody noticed; log:\n{}", server.log()))
 }
 
 /// Waits until a new file is written, and that is said.
 fn begun_anew(server: &Server) -> Result<()> {
-    let deadline = Instant::now() + LIMIT;
-    loop {
+    let said = eventually(LIMIT, || {
         let history = told_until(server, "recording")?;
         // The file is renamed first, and that is said after the new one was made.
-        if history.text("/detail").is_ok_and(|text| text.contains("history.db.damaged-")) {
-            return Ok(());
-        }
-        ensure!(Instant::now() < deadline, "not a word of it: {}", history.0);
-        thread::sleep(Duration::from_millis(50));
-    }
+        Ok(history.text("/detail").is_ok_and(|text| text.contains("history.db.damaged-")).then_some(()))
+    })?;
+    said.with_context(|| format!("not a word of it; log:\n{}", server.log()))
 }
 
 fn file_damaged_while_it_is_used_is_set_aside(lab: &Lab) -> Result<()> {
@@ -303,11 +291,7 @@ fn little_free_space_pauses_history_before_it_is_used_up(lab: &Lab) -> Result<()
     ensure!(paused.text("/detail")?.contains("16 MiB shall stay so"), "{}", paused.0);
     refuse(&netns, "unkept", "127.0.0.1:81")?;
     trace.expect("connect.failed")?;
-    let deadline = Instant::now() + LIMIT;
-    while trace.state()?.count("/counters/lost/history")? != 1 {
-        ensure!(Instant::now() < deadline, "no loss was counted: {}", trace.state()?.0);
-        thread::sleep(Duration::from_millis(50));
-    }
+    trace.reached("/counters/lost/history", 1)?;
     fs::remove_file(&ballast)?;
     until(&server, "recording")?;
     refuse(&netns, "kept", "127.0.0.1:81")?;

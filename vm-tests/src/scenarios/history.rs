@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::expect::{only, refuse};
-use crate::harness::{Json, Lab, Length, Load, Netns, Server, Stream, Trace, storm};
+use crate::harness::{Json, Lab, Length, Load, Netns, Server, Stream, Trace, eventually, storm};
 
 super::scenarios!["history":
     restarted_server_tells_what_it_told,
@@ -87,12 +87,8 @@ pub(super) fn is_in(server: &Server, state: &str) -> Result<bool> {
 
 /// Waits until history is in this state.
 pub(super) fn until(server: &Server, state: &str) -> Result<()> {
-    let deadline = Instant::now() + LIMIT;
-    while !is_in(server, state)? {
-        ensure!(Instant::now() < deadline, "never {state}: {}; log:\n{}", history(server)?.0, server.log());
-        thread::sleep(Duration::from_millis(50));
-    }
-    Ok(())
+    let is_there = eventually(LIMIT, || Ok(is_in(server, state)?.then_some(())))?;
+    is_there.with_context(|| format!("never {state}: {:?}; log:\n{}", history(server), server.log()))
 }
 
 /// Waits until history is in this state, and returns what is said of it.

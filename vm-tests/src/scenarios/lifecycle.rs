@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use super::expect::{everything, only, refuse};
-use crate::harness::{Frame, Lab, Netns, Server, Stream, Trace, kernel};
+use crate::harness::{Frame, Lab, Netns, Server, Stream, Trace, eventually, kernel};
 
 super::scenarios!["lifecycle":
     trace_ends_by_itself_after_its_time,
@@ -43,16 +43,13 @@ impl Footprint {
 
     /// By the kernel's own lists: other servers' programs come and go beside ours.
     fn is_gone(&self) -> Result<()> {
-        let deadline = Instant::now() + UNLOAD_LIMIT;
-        loop {
-            let programs: Vec<_> = kernel::loaded_programs()?.intersection(&self.programs).copied().collect();
-            let maps: Vec<_> = kernel::loaded_maps()?.intersection(&self.maps).copied().collect();
-            if programs.is_empty() && maps.is_empty() {
-                return Ok(());
-            }
-            ensure!(Instant::now() < deadline, "still loaded: programs {programs:?}, maps {maps:?}");
-            thread::sleep(Duration::from_millis(20));
-        }
+        let (mut programs, mut maps) = (Vec::new(), Vec::new());
+        let gone = eventually(UNLOAD_LIMIT, || {
+            programs = kernel::loaded_programs()?.intersection(&self.programs).copied().collect();
+            maps = kernel::loaded_maps()?.intersection(&self.maps).copied().collect();
+            Ok((programs.is_empty() && maps.is_empty()).then_some(()))
+        })?;
+        gone.with_context(|| format!("still loaded: programs {programs:?}, maps {maps:?}"))
     }
 }
 

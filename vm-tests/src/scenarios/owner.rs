@@ -23,7 +23,8 @@ fn retransmit_while_other_processes_burn_every_core(lab: &Lab) -> Result<()> {
     let cores = thread::available_parallelism()?.get();
     let spinners = (0..=cores).map(|_| Actor::spin(&netns)).collect::<Result<Vec<_>>>()?;
     let connect = Connect::to_address("203.0.113.7:22")?;
-    let patience = Duration::from_millis(1600);
+    // Until the first retransmit, after a second.
+    let patience = Duration::from_millis(1300);
     let tried = netns.run("owner-busy", || connect.giving_up_after(patience).run())?;
     drop(spinners);
     let (retransmits, end) = trace.expect_end("connect.failed")?;

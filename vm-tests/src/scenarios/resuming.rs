@@ -19,9 +19,9 @@ super::scenarios!["resuming":
     slow_reader_is_closed_and_costs_nobody_else [HEAVY],
 ];
 
-/// Events that are read while readers come and go, over some twenty connections: each takes a second or two in an emulated
+/// Events that are read while readers come and go, over a dozen connections: each takes a second or two in an emulated
 /// machine with something beside it. `tests/reliability/readers.rs` has a thousand.
-const EVENTS: u64 = 300;
+const EVENTS: u64 = 150;
 const LINES: (&str, &str) = ("accept", "application/x-ndjson");
 const EVENT_STREAM: (&str, &str) = ("accept", "text/event-stream");
 

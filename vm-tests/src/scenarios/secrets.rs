@@ -5,8 +5,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
@@ -15,7 +14,7 @@ use serde_json::json;
 
 use super::expect::everything;
 use crate::harness::raw::{header, status};
-use crate::harness::{Lab, Raw, Run, Server, Stream, Trace};
+use crate::harness::{Lab, Raw, Run, Server, Stream, Trace, eventually};
 
 super::scenarios!["secrets":
     read_only_token_changes_nothing,
@@ -96,13 +95,12 @@ fn token_is_not_printed_to_the_journal(lab: &Lab) -> Result<()> {
     // As systemd says which of its streams is the journal.
     command.env("JOURNAL_STREAM", format!("{}:{}", metadata.dev(), metadata.ino()));
     let mut server = Killed(command.stdout(journal).stderr(Stdio::null()).spawn()?);
-    let deadline = Instant::now() + Duration::from_secs(20);
-    let mut printed = String::new();
-    while !printed.ends_with('\n') {
-        ensure!(Instant::now() < deadline && server.0.try_wait()?.is_none(), "nothing was printed");
-        thread::sleep(Duration::from_millis(20));
-        printed = fs::read_to_string(&file)?;
-    }
+    let printed = eventually(Duration::from_secs(20), || {
+        let printed = fs::read_to_string(&file)?;
+        ensure!(server.0.try_wait()?.is_none(), "it has ended");
+        Ok(printed.ends_with('\n').then_some(printed))
+    })?;
+    let printed = printed.context("nothing was printed")?;
     ensure!(printed.starts_with("http://127.0.0.1:"), "{printed}");
     ensure!(!printed.contains("token"), "{printed}");
     Ok(())

@@ -3,14 +3,14 @@
 
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use nix::sys::socket::{setsockopt, sockopt::TcpRepair};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::expect::{failure, only, only_with_stacks, only_with_starts, owned, tuple};
-use crate::harness::{Connect, Ended, Fate, Lab, Netns, Which, listen, listen_deaf};
+use crate::harness::{Connect, Ended, Fate, Lab, Netns, Which, eventually, listen, listen_deaf};
 
 super::scenarios!["stale":
     port_of_a_half_open_connection_is_used_again,
@@ -177,11 +177,8 @@ pub(crate) fn half_close(service: SocketAddr, proxy: &str) -> Result<(SocketAddr
     let local = client.local_addr()?;
     let (accepted, _) = proxy.accept()?;
     accepted.shutdown(Shutdown::Write)?;
-    let begun = Instant::now();
-    while !is_in_fin_wait_2(local)? {
-        ensure!(begun.elapsed() < Duration::from_secs(5), "the proxy's FIN was not acknowledged");
-        thread::sleep(Duration::from_millis(10));
-    }
+    let acknowledged = eventually(Duration::from_secs(5), || Ok(is_in_fin_wait_2(local)?.then_some(())))?;
+    acknowledged.context("the proxy's FIN was not acknowledged")?;
     setsockopt(&client, TcpRepair, &1)?;
     Ok((local, accepted))
 }
