@@ -129,10 +129,14 @@ impl Drop for Place<'_> {
 
 /// Writes what an image boots into.
 pub fn prepare(programs: &Programs, image: &Image, initramfs: &Path) -> Result<()> {
-    let modules = match &image.modules {
+    let mut modules = match &image.modules {
         Some(directory) => modules::closure(directory, &kernels::modules()?)?,
         None => Vec::new(),
     };
+    // Debian's kernels do not insist on signatures. Somebody's own may.
+    if image.is_of_debian() {
+        modules.iter_mut().for_each(|(_, content)| modules::remove_signature(content));
+    }
     initramfs::write(programs, &modules, initramfs)
 }
 

@@ -91,6 +91,20 @@ fn describe(name: String, content: &[u8]) -> Result<Module> {
     Ok(Module { name, depends, aliases: values("alias") })
 }
 
+/// Takes a signature off a module's file: without one a kernel that does not insist on it does not compute the module's
+/// checksum, which emulated takes longer than all else of loading.
+pub fn remove_signature(content: &mut Vec<u8>) {
+    // Behind the module: signature, `struct module_signature`, mark (include/linux/module_signature.h, 6.18).
+    const MARK: &[u8] = b"~Module signature appended~\n";
+    const INFO: usize = 12;
+    let Some(signed) = content.strip_suffix(MARK) else { return };
+    let Some((_, length)) = signed.split_last_chunk() else { return };
+    let signature = INFO + u32::from_be_bytes(*length) as usize;
+    if let Some(length) = signed.len().checked_sub(signature) {
+        content.truncate(length);
+    }
+}
+
 /// True inside a machine whose image comes without any module.
 pub fn are_absent() -> bool {
     let index = Path::new("/").join(DIRECTORY).join(INDEX);
@@ -127,6 +141,22 @@ mod tests {
     fn module(name: &str, depends: &[&str], aliases: &[&str]) -> Module {
         let owned = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
         Module { name: name.to_owned(), depends: owned(depends), aliases: owned(aliases) }
+    }
+
+    #[test]
+    fn signature_is_taken_off_a_module() {
+        let file = |signature: &str, length: u32| {
+            let info = [&[0; 8], length.to_be_bytes().as_slice()].concat();
+            [b"module", signature.as_bytes(), &info, b"~Module signature appended~\n"].concat()
+        };
+        let unsigned = |mut content: Vec<u8>| {
+            remove_signature(&mut content);
+            content
+        };
+        assert_eq!(unsigned(file("signature", 9)), b"module");
+        assert_eq!(unsigned(b"module".to_vec()), b"module");
+        let too_long = file("signature", 900);
+        assert_eq!(unsigned(too_long.clone()), too_long);
     }
 
     #[test]

@@ -43,6 +43,13 @@ pub struct Image {
     pub modules: Option<PathBuf>,
 }
 
+impl Image {
+    /// Whether it was taken out of a package.
+    pub fn is_of_debian(&self) -> bool {
+        !self.version.is_empty()
+    }
+}
+
 impl<'a> Store<'a> {
     /// A store below `directory`.
     pub fn new(directory: &Path, arch: &'a Arch) -> Self {
