@@ -1,7 +1,7 @@
 //! Kernels that do not tell, or do not have, what the programs need: refused in words, and nothing else.
 
-use std::fs;
-use std::io::Write;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -75,8 +75,9 @@ impl Mask {
 
 /// As with kernel.kptr_restrict=2.
 fn kernel_that_hides_its_addresses_costs_the_names_of_its_functions(lab: &Lab) -> Result<()> {
-    let symbols = fs::read_to_string(KALLSYMS)?;
-    let hidden = symbols.lines().filter_map(|line| Some(format!("{:016} {}\n", 0, line.split_once(' ')?.1)));
+    // A few of them say it as well as all.
+    let symbols = BufReader::new(File::open(KALLSYMS)?).lines().take(1000).collect::<Result<Vec<_>, _>>()?;
+    let hidden = symbols.iter().filter_map(|line| Some(format!("{:016} {}\n", 0, line.split_once(' ')?.1)));
     let mask = Mask::new(KALLSYMS, hidden.collect::<String>().as_bytes())?;
     examine(lab, &mask)?.is("/works", true)?;
     let (server, netns) = (server(lab, &mask)?, Netns::new()?);
