@@ -135,7 +135,9 @@ pub fn prepare(programs: &Programs, image: &Image, initramfs: &Path) -> Result<(
     };
     // Debian's kernels do not insist on signatures. Somebody's own may.
     if image.is_of_debian() {
-        modules.iter_mut().for_each(|(_, content)| modules::remove_signature(content));
+        for (_, content) in &mut modules {
+            modules::remove_signature(content);
+        }
     }
     initramfs::write(programs, &modules, initramfs)
 }
