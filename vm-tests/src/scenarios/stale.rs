@@ -1,6 +1,7 @@
 //! The peer still holds an old connection on the four-tuple of a new attempt, and the other ways to reach
 //! ESTABLISHED late or oddly.
 
+use std::io;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
@@ -43,13 +44,25 @@ pub(super) fn challenged_once() -> Result<(SocketAddr, SocketAddr)> {
     let (listener, peer) = listen("127.0.0.1")?;
     let first = TcpStream::connect(peer)?;
     let _held_by_the_server = listener.accept()?;
-    let local = first.local_addr()?;
-    // A socket under repair is closed without a word to the peer.
-    setsockopt(&first, TcpRepair, &1)?;
-    drop(first);
+    let local = vanish(first)?;
     from_port(local)?.connect(&peer.into())?;
     Ok((local, peer))
 }
+
+/// Closes a connection without a word to the peer, and returns its address here.
+fn vanish(connection: TcpStream) -> Result<SocketAddr> {
+    let local = connection.local_addr()?;
+    // That is how a socket under repair is closed.
+    setsockopt(&connection, TcpRepair, &1)?;
+    drop(connection);
+    let is_it = |socket: &Listed| socket.local_port == local.port();
+    let gone = eventually(INHERITED, || Ok((!is_listed(is_it)?).then_some(())))?;
+    gone.context("the connection did not vanish")?;
+    Ok(local)
+}
+
+/// A process that another scenario starts has what is open here as well, until it runs its own program.
+const INHERITED: Duration = Duration::from_secs(10);
 
 fn from_port(local: SocketAddr) -> Result<Socket> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
@@ -109,7 +122,11 @@ fn two_sockets_that_connect_to_each_other(lab: &Lab) -> Result<()> {
         first.set_nonblocking(true)?;
         ensure!(first.connect(&other.into()).is_err(), "the listener should be deaf");
         drop(deaf);
-        from_port(other)?.connect(&one.into())?;
+        let second = eventually(INHERITED, || match from_port(other) {
+            Err(error) if is_in_use(&error) => Ok(None),
+            bound => bound.map(Some),
+        })?;
+        second.context("the listener is still there")?.connect(&one.into())?;
         ensure!(first.take_error()?.is_none(), "the first socket saw an error");
         ensure!(first.peer_addr()?.as_socket() == Some(other), "the first socket is not connected");
         Ok((one, other))
@@ -177,18 +194,38 @@ pub(crate) fn half_close(service: SocketAddr, proxy: &str) -> Result<(SocketAddr
     let local = client.local_addr()?;
     let (accepted, _) = proxy.accept()?;
     accepted.shutdown(Shutdown::Write)?;
-    let acknowledged = eventually(Duration::from_secs(5), || Ok(is_in_fin_wait_2(local)?.then_some(())))?;
+    let acknowledged = eventually(INHERITED, || {
+        let halves = |socket: &Listed| socket.peer_port == local.port() && socket.state == FIN_WAIT_2;
+        Ok(is_listed(halves)?.then_some(()))
+    })?;
     acknowledged.context("the proxy's FIN was not acknowledged")?;
-    setsockopt(&client, TcpRepair, &1)?;
-    Ok((local, accepted))
+    Ok((vanish(client)?, accepted))
 }
 
-/// Whether a socket of this namespace with that peer is in FIN-WAIT-2, by the kernel's own list.
-fn is_in_fin_wait_2(peer: SocketAddr) -> Result<bool> {
-    let (port, state) = (format!(":{:04X}", peer.port()), "05");
+fn is_in_use(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::AddrInUse)
+}
+
+/// A socket in the kernel's own list.
+struct Listed {
+    local_port: u16,
+    peer_port: u16,
+    state: u8,
+}
+
+/// Of `include/net/tcp_states.h` (6.18).
+const FIN_WAIT_2: u8 = 5;
+
+/// Whether this is true of a socket of this namespace.
+fn is_listed(is_it: impl Fn(&Listed) -> bool) -> Result<bool> {
     let sockets = std::fs::read_to_string("/proc/thread-self/net/tcp")?;
-    Ok(sockets.lines().any(|socket| {
-        let fields: Vec<&str> = socket.split_whitespace().collect();
-        fields.len() > 3 && fields[2].ends_with(&port) && fields[3] == state
-    }))
+    Ok(sockets.lines().filter_map(listed).any(|socket| is_it(&socket)))
+}
+
+/// `   0: 0100007F:0050 00000000:0000 0A …`: addresses with ports, and the state.
+fn listed(line: &str) -> Option<Listed> {
+    let mut fields = line.split_whitespace().skip(1);
+    let mut port = || u16::from_str_radix(fields.next()?.rsplit_once(':')?.1, 16).ok();
+    let (local_port, peer_port) = (port()?, port()?);
+    Some(Listed { local_port, peer_port, state: u8::from_str_radix(fields.next()?, 16).ok()? })
 }
