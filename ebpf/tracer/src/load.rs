@@ -24,7 +24,7 @@ use crate::{
     layout::{DROP, Hook, Layout, Probe},
     loader, tracefs,
     tracer::Options,
-    watch::Info,
+    watch,
 };
 
 /// Processes whose code the programs keep: those that started an attempt last.
@@ -182,6 +182,5 @@ where
 /// How often the kernel did not run a program because the processor was in it already: a network interrupt
 /// came while the program ran for a process. Known from kernel 5.12 on.
 pub(crate) fn recursion_misses(program: &ProgramFd) -> u64 {
-    let info = Info::of(program.as_fd().as_raw_fd()).ok().flatten();
-    info.and_then(|info| info.field("recursion_misses:")).unwrap_or(0)
+    watch::field(program.as_fd().as_raw_fd(), "recursion_misses:").ok().flatten().unwrap_or(0)
 }

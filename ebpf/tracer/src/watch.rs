@@ -27,8 +27,8 @@ impl Watch {
     /// not links of BPF, and are not watched.
     pub(crate) fn over(programs: &[(&'static Probe, ProgramFd)]) -> io::Result<Self> {
         let ids = programs.iter().map(|(probe, fd)| {
-            let id = Info::of(fd.as_fd().as_raw_fd())?.and_then(|info| info.field("prog_id:"));
-            Ok((id.ok_or_else(no_number)?, *probe))
+            let id = field(fd.as_fd().as_raw_fd(), "prog_id:")?.ok_or_else(no_number)?;
+            Ok((id, *probe))
         });
         let mut probes: BTreeMap<u64, &Probe> = ids.collect::<io::Result<_>>()?;
         let mut watched = Vec::new();
@@ -49,9 +49,7 @@ impl Watch {
     /// A hook whose program hangs there no more. It is told once.
     pub(crate) fn lost(&mut self) -> Option<&'static Probe> {
         // A process without descriptors to spare cannot look.
-        let is_lost = |it: &Watched| {
-            Info::of(it.fd).is_ok_and(|info| info.and_then(|info| info.field("link_id:")) != Some(it.link))
-        };
+        let is_lost = |it: &Watched| field(it.fd, "link_id:").is_ok_and(|link| link != Some(it.link));
         let lost = self.0.iter().position(is_lost)?;
         Some(self.0.swap_remove(lost).probe)
     }
@@ -74,12 +72,18 @@ fn links() -> io::Result<BTreeSet<RawFd>> {
     Ok(links)
 }
 
-/// What the kernel tells of a descriptor of this process.
-pub(crate) struct Info(String);
+/// A number that the kernel tells of a descriptor of this process, by its name with the colon; `None` as well when it is
+/// closed.
+pub(crate) fn field(fd: RawFd, name: &str) -> io::Result<Option<u64>> {
+    Ok(Info::of(fd)?.and_then(|info| info.field(name)))
+}
+
+/// All that the kernel tells of a descriptor of this process.
+struct Info(String);
 
 impl Info {
     /// `None` when it is closed.
-    pub(crate) fn of(fd: RawFd) -> io::Result<Option<Self>> {
+    fn of(fd: RawFd) -> io::Result<Option<Self>> {
         match fs::read_to_string(format!("/proc/self/fdinfo/{fd}")) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             info => Ok(Some(Self(info?))),
@@ -87,7 +91,7 @@ impl Info {
     }
 
     /// A number by its name with the colon.
-    pub(crate) fn field(&self, name: &str) -> Option<u64> {
+    fn field(&self, name: &str) -> Option<u64> {
         self.0.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
     }
 }

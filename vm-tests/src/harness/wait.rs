@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
-/// One look of a second's thirty takes an emulated machine a fifth of that second.
+/// A look that is a request takes an emulated machine 5 ms.
 const LONGEST_PAUSE: Duration = Duration::from_millis(160);
 
 /// Looks until something is there, twice as long after each look as before it; `None` when it was not within the limit.

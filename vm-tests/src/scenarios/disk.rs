@@ -291,7 +291,7 @@ fn little_free_space_pauses_history_before_it_is_used_up(lab: &Lab) -> Result<()
     ensure!(paused.text("/detail")?.contains("16 MiB shall stay so"), "{}", paused.0);
     refuse(&netns, "unkept", "127.0.0.1:81")?;
     trace.expect("connect.failed")?;
-    trace.reached("/counters/lost/history", 1)?;
+    trace.reached("/counters/lost/history", 1)?.is("/counters/lost/history", 1)?;
     fs::remove_file(&ballast)?;
     until(&server, "recording")?;
     refuse(&netns, "kept", "127.0.0.1:81")?;
