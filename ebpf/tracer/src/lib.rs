@@ -53,6 +53,7 @@ pub mod netns;
 pub mod process;
 pub mod symbols;
 
+mod aside;
 mod cause;
 mod clock;
 mod code;

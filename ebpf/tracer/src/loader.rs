@@ -2,20 +2,22 @@
 
 use std::{
     env::consts::ARCH,
+    io,
     sync::{LazyLock, Mutex, MutexGuard, PoisonError},
-    thread,
 };
 
 use aya::EbpfLoader;
 use nix::{errno::Errno, libc};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
+use crate::aside::aside;
+
 /// A new loader reads and parses all of the kernel's BTF, which takes longer than loading does. The object has no use for
 /// it: it has no CO-RE relocations, offsets come as globals. aya 0.14 cannot be told so before it is done; but on a thread
 /// that cannot open files it finds no BTF.
 static LOADER: LazyLock<Mutex<EbpfLoader<'static>>> = LazyLock::new(|| {
-    let mut loader = without_files(EbpfLoader::new);
-    // Where the thread could open files after all.
+    let mut loader = without_files(EbpfLoader::new).unwrap_or_else(|_| EbpfLoader::new());
+    // Where there was no such thread, or it could open files after all.
     loader.btf(None);
     Mutex::new(loader)
 });
@@ -25,15 +27,12 @@ pub(crate) fn shared() -> MutexGuard<'static, EbpfLoader<'static>> {
     LOADER.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs `work` on a thread of its own, which cannot open files if the kernel has seccomp.
-fn without_files<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    thread::scope(|scope| {
-        let aside = scope.spawn(|| {
-            // What fails here costs time and nothing else.
-            let _ = refuse_to_open();
-            work()
-        });
-        aside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+/// Does `work` on a thread of its own, which cannot open files if the kernel has seccomp.
+fn without_files<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
+    aside("loader", || {
+        // What fails here costs time and nothing else.
+        let _ = refuse_to_open();
+        work()
     })
 }
 
@@ -53,7 +52,7 @@ fn refuse_to_open() -> Result<(), seccompiler::Error> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs::File, io};
+    use std::fs::File;
 
     use super::*;
 
@@ -63,7 +62,7 @@ mod tests {
 
     #[test]
     fn a_loader_is_made_where_no_file_can_be_opened() {
-        let refused = without_files(|| open().unwrap_err());
+        let refused = without_files(|| open().unwrap_err()).unwrap();
         assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
         assert!(open().is_ok(), "other threads are not concerned");
     }

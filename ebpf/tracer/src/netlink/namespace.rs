@@ -5,14 +5,13 @@ use std::{
     io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    thread,
     time::{Duration, Instant},
 };
 
 use nix::sched::{CloneFlags, setns};
 
 use super::Unanswered;
-use crate::Event;
+use crate::{Event, aside::aside};
 
 /// Processes whose namespace is looked at before the search is given up.
 const MAX_PROCESSES: usize = 8_192;
@@ -55,22 +54,12 @@ impl Netns {
             Place::Here => return Ok(work()),
             Place::File(file) => file,
         };
-        thread::scope(|scope| {
-            let inside = move || {
-                setns(&file, CloneFlags::CLONE_NEWNET)?;
-                Ok(work())
-            };
-            let thread = thread::Builder::new()
-                .name("netns".into())
-                .spawn_scoped(scope, inside)
-                .map_err(|error| refused("starting a thread", &error))?;
-            match thread.join() {
-                Ok(done) => {
-                    done.map_err(|errno: nix::Error| refused("entering a network namespace", &errno.into()))
-                }
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        })
+        let inside = move || {
+            setns(&file, CloneFlags::CLONE_NEWNET)?;
+            Ok(work())
+        };
+        let done = aside("netns", inside).map_err(|error| refused("starting a thread", &error))?;
+        done.map_err(|errno: nix::Error| refused("entering a network namespace", &errno.into()))
     }
 
     fn find(self) -> Result<Place, Unanswered> {
