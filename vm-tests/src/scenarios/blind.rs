@@ -125,7 +125,8 @@ pub(super) fn server(lab: &Lab, mask: &Mask) -> Result<Server> {
 fn without(tracepoint: &str) -> Result<Vec<u8>> {
     let mut bytes = fs::read(BTF)?;
     let name = format!("\0btf_trace_{tracepoint}\0");
-    let at = bytes.windows(name.len()).position(|window| window == name.as_bytes());
+    // The names are the last of its parts.
+    let at = bytes.windows(name.len()).rposition(|window| window == name.as_bytes());
     bytes[at.with_context(|| format!("the kernel has no {tracepoint}"))? + 1] = b'x';
     Ok(bytes)
 }

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use serde_json::json;
 
-use super::expect::{only, refuse};
+use super::expect::{nothing, only, refuse};
 use crate::harness::{Lab, Netns, Reply};
 
 super::scenarios!["contract":
@@ -65,20 +65,20 @@ fn key_creates_one_trace(lab: &Lab) -> Result<()> {
         let headers = [("content-type", "application/json"), ("idempotency-key", key)];
         server.api().send("POST", "/api/v1/traces", &headers, Some(body))
     };
-    let first = create("a-key", "{\"starts\": false, \"name\": \"x\"}")?;
+    let first = create("a-key", "{\"filter\": {\"netns\": 1}, \"name\": \"x\"}")?;
     let id = first.expect(201)?.text("/id")?.to_owned();
-    let again = create("a-key", "{\"name\": \"x\", \"starts\": false}")?;
+    let again = create("a-key", "{\"name\": \"x\", \"filter\": {\"netns\": 1}}")?;
     again.expect(201)?.is("/id", id.clone())?;
     ensure!(again.location == first.location, "{again:?}");
     create("a-key", "{\"name\": \"y\"}")?.problem(409)?.is("/type", "urn:synscope:idempotency-key-used")?;
     create("", "{}")?.problem(400)?.is("/type", "urn:synscope:bad-idempotency-key")?;
     // A request that made nothing leaves its key free.
     create("b-key", "{\"ttl_s\": 0}")?.problem(422)?;
-    create("b-key", "{}")?.expect(201)?;
+    create("b-key", &nothing().to_string())?.expect(201)?;
     let traces = server.api().get("/api/v1/traces")?.expect(200)?.list("/traces")?;
     ensure!(traces.len() == 2, "{traces:?}");
     server.api().delete(&format!("/api/v1/traces/{id}"))?;
-    let anew = create("a-key", "{}")?.expect(201)?;
+    let anew = create("a-key", &nothing().to_string())?.expect(201)?;
     ensure!(anew.text("/id")? != id, "a deleted trace came back: {}", anew.0);
     Ok(())
 }

@@ -29,6 +29,9 @@ super::scenarios!["disk":
     disk_that_stalls_is_told_of_and_costs_nothing [TOOLS],
 ];
 
+/// More than a few pages of the file.
+const EVENTS: usize = 50;
+
 /// A small file system of its own.
 struct Tmpfs(TempDir);
 
@@ -177,7 +180,7 @@ fn begun_anew(server: &Server) -> Result<()> {
 fn file_damaged_while_it_is_used_is_set_aside(lab: &Lab) -> Result<()> {
     let (netns, data) = (Netns::new()?, data()?);
     let server = start(lab, data.path())?;
-    let (earlier, told) = told(&server, &netns, 200)?;
+    let (earlier, told) = told(&server, &netns, EVENTS)?;
     server.api().send("POST", &format!("{earlier}/stop"), &[], None)?.expect(200)?;
     let mut running = Trace::start(&server, &only(&netns))?;
     refuse(&netns, "before", "127.0.0.1:81")?;
@@ -212,7 +215,7 @@ fn file_damaged_on_a_full_disk_is_replaced_once_there_is_room(lab: &Lab) -> Resu
     let (netns, disk) = (Netns::new()?, Tmpfs::new("8m")?);
     let data = disk.path().join("data");
     let server = start(lab, &data)?;
-    let (earlier, _) = told(&server, &netns, 200)?;
+    let (earlier, _) = told(&server, &netns, EVENTS)?;
     server.api().send("POST", &format!("{earlier}/stop"), &[], None)?.expect(200)?;
     // Until it is committed, and memory has let go of the trace.
     thread::sleep(Duration::from_secs(2));

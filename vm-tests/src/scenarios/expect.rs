@@ -88,7 +88,13 @@ pub(super) fn only_with_starts(netns: &Netns) -> Value {
     json!({"filter": {"netns": netns.inode()}, "starts": true, "stacks": false})
 }
 
-/// A trace request for everything on this host, without stacks.
-pub(super) fn everything() -> Value {
-    json!({"stacks": false})
+/// The request for a trace that has but to run: no network namespace has this number. One of all attempts would be told
+/// those of every scenario beside it, storms and all.
+pub(super) fn nothing() -> Value {
+    json!({"filter": {"netns": 1}, "stacks": false})
+}
+
+/// [`nothing`], with the programs of a trace with stacks.
+pub(super) fn nothing_with_stacks() -> Value {
+    json!({"filter": {"netns": 1}})
 }

@@ -1,6 +1,7 @@
 //! The filter language: what it finds among attempts, what a trace is asked by it, what the terminal shows.
 
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -143,6 +144,7 @@ fn terminal_shows_only_what_is_meant(lab: &Lab) -> Result<()> {
     let run = std::thread::spawn(move || Run::of_command(command));
     // The terminal says nowhere that its probes are attached: try until it has shown one.
     while !run.is_finished() {
+        std::thread::sleep(Duration::from_millis(50));
         refuse(&netns, "a thread", "127.0.0.1:91")?;
         refuse(&netns, "another", "127.0.0.1:81")?;
         refuse(&netns, "a thread", "127.0.0.1:82")?;

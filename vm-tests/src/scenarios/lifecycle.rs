@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use rustix::process::Signal;
 use serde_json::json;
 
-use super::expect::{everything, only, refuse};
+use super::expect::{nothing, nothing_with_stacks, only, refuse};
 use crate::harness::{Frame, Lab, Netns, Server, Stream, Trace, eventually, kernel};
 
 super::scenarios!["lifecycle":
@@ -55,7 +55,7 @@ impl Footprint {
 
 fn stop_unloads_every_program(lab: &Lab) -> Result<()> {
     let server = lab.own_server()?;
-    let trace = Trace::start(&server, &json!({}))?;
+    let trace = Trace::start(&server, &nothing_with_stacks())?;
     let footprint = Footprint::of(&server)?;
     let stopped = trace.stop()?;
     stopped.is("/state", "stopped")?.is("/end_reason", "requested")?;
@@ -67,7 +67,7 @@ fn stop_unloads_every_program(lab: &Lab) -> Result<()> {
 
 fn deleted_trace_is_gone_with_its_programs(lab: &Lab) -> Result<()> {
     let server = lab.own_server()?;
-    let trace = Trace::start(&server, &json!({}))?;
+    let trace = Trace::start(&server, &nothing_with_stacks())?;
     let footprint = Footprint::of(&server)?;
     let reply = server.api().delete(&trace.path(""))?;
     ensure!(reply.status == 204, "DELETE answered {}: {}", reply.status, reply.body);
@@ -79,7 +79,7 @@ fn deleted_trace_is_gone_with_its_programs(lab: &Lab) -> Result<()> {
 
 fn killed_server_leaves_nothing_in_the_kernel(lab: &Lab) -> Result<()> {
     let mut server = lab.own_server()?;
-    let _trace = Trace::start(&server, &json!({}))?;
+    let _trace = Trace::start(&server, &nothing_with_stacks())?;
     let footprint = Footprint::of(&server)?;
     server.signal(Signal::KILL)?;
     server.wait(Duration::from_secs(20))?;
@@ -89,7 +89,7 @@ fn killed_server_leaves_nothing_in_the_kernel(lab: &Lab) -> Result<()> {
 fn terminated_server_says_goodbye_to_its_streams(lab: &Lab) -> Result<()> {
     for signal in [Signal::TERM, Signal::INT] {
         let mut server = lab.own_server()?;
-        let trace = Trace::start(&server, &json!({}))?;
+        let trace = Trace::start(&server, &nothing_with_stacks())?;
         let mut stream = Stream::open(server.api(), &trace.path("/stream"))?;
         let footprint = Footprint::of(&server)?;
         server.signal(signal)?;
@@ -140,10 +140,10 @@ fn one_trace_too_many_is_refused_until_another_stops(lab: &Lab) -> Result<()> {
     let server = Server::start_with(lab.binary(), |command| {
         command.args(["--max-traces", "2"]);
     })?;
-    let (first, _second) = (Trace::start(&server, &everything())?, Trace::start(&server, &everything())?);
-    server.api().post("/api/v1/traces", &everything())?.problem(409)?;
+    let (first, _second) = (Trace::start(&server, &nothing())?, Trace::start(&server, &nothing())?);
+    server.api().post("/api/v1/traces", &nothing())?.problem(409)?;
     first.stop()?;
-    Trace::start(&server, &everything()).map(drop)
+    Trace::start(&server, &nothing()).map(drop)
 }
 
 /// Nobody waits for another's programs to be loaded, and yet all are counted.
@@ -152,7 +152,7 @@ fn limit_of_traces_holds_for_those_that_start_at_once(lab: &Lab) -> Result<()> {
         command.args(["--max-traces", "2"]);
     })?;
     let mut statuses = thread::scope(|scope| {
-        let start = || Ok::<_, anyhow::Error>(server.api().post("/api/v1/traces", &everything())?.status);
+        let start = || Ok::<_, anyhow::Error>(server.api().post("/api/v1/traces", &nothing())?.status);
         let starts: Vec<_> = (0..5).map(|_| scope.spawn(start)).collect();
         let joined =
             starts.into_iter().map(|start| start.join().map_err(|_| anyhow!("a thread panicked"))?);

@@ -12,7 +12,7 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use rustix::process::Signal;
 use serde_json::json;
 
-use super::expect::everything;
+use super::expect::nothing;
 use crate::harness::raw::{header, status};
 use crate::harness::{Lab, Raw, Run, Server, Stream, Trace, eventually};
 
@@ -36,7 +36,7 @@ fn read_only_token_changes_nothing(lab: &Lab) -> Result<()> {
     let server = Server::start_with(lab.binary(), |command| {
         command.env("SYNSCOPE_READ_TOKEN", READ_TOKEN);
     })?;
-    let trace = Trace::start(&server, &everything())?;
+    let trace = Trace::start(&server, &nothing())?;
     let reader = server.api().with_token(READ_TOKEN);
     reader.get(TRACES)?.expect(200)?;
     reader.get(&trace.path("/events"))?.expect(200)?;
@@ -62,7 +62,7 @@ fn token_is_in_no_log_and_no_argument(lab: &Lab) -> Result<()> {
     })?;
     let api = server.api().clone();
     let wrong = "wrong-0123456789abcdef";
-    let trace = Trace::start(&server, &everything())?;
+    let trace = Trace::start(&server, &nothing())?;
     let protocols = format!("synscope.v1, synscope.token.{}", api.token());
     let opened = Stream::open_with(&api, &trace.path("/stream"), |request| {
         request.with_header("Sec-WebSocket-Protocol", protocols)
@@ -183,7 +183,7 @@ fn starts_beyond_the_rate_are_told_to_wait(lab: &Lab) -> Result<()> {
     let server = Server::start_with(lab.binary(), |command| {
         command.args(["--starts-per-minute", "1"]);
     })?;
-    let _trace = Trace::start(&server, &everything())?;
+    let _trace = Trace::start(&server, &nothing())?;
     let (authority, bearer) = (server.api().authority(), format!("Bearer {}", server.api().token()));
     let headers = [("Host", authority), ("Authorization", bearer.as_str()), ("Content-Length", "0")];
     let answer = Raw::ask(authority, &format!("POST {TRACES}"), &headers)?;
@@ -200,7 +200,7 @@ fn every_change_is_in_the_audit_log(lab: &Lab) -> Result<()> {
     let server = Server::start_with(lab.binary(), |command| {
         command.env("RUST_LOG", "error").env("SYNSCOPE_READ_TOKEN", READ_TOKEN);
     })?;
-    let trace = Trace::start(&server, &everything())?;
+    let trace = Trace::start(&server, &nothing())?;
     let path = trace.path("");
     server.api().with_token(READ_TOKEN).delete(&path)?.problem(403)?;
     server.api().with_token("").delete(&path)?.problem(401)?;
@@ -225,7 +225,7 @@ fn every_change_is_in_the_audit_log(lab: &Lab) -> Result<()> {
 
 fn server_keeps_only_the_privileges_of_tracing(lab: &Lab) -> Result<()> {
     let server = lab.own_server()?;
-    let _trace = Trace::start(&server, &everything())?;
+    let _trace = Trace::start(&server, &nothing())?;
     let tasks = fs::read_dir(format!("/proc/{}/task", server.pid()))?;
     for task in tasks {
         let status = fs::read_to_string(task?.path().join("status"))?;

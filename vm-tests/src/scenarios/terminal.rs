@@ -42,7 +42,7 @@ fn command_and_its_children_are_traced_alone(lab: &Lab) -> Result<()> {
         let run = scope.spawn(|| under_trace(lab, &told, &[], &["bash", "-c", script]));
         while !run.is_finished() {
             refuse(&others, "other", "127.0.0.1:84")?;
-            thread::sleep(Duration::from_millis(5));
+            thread::sleep(Duration::from_millis(30));
         }
         run.join().map_err(|_| anyhow::anyhow!("the run panicked"))?
     })?;
@@ -78,7 +78,7 @@ fn ctrl_c_ends_with_a_summary(lab: &Lab) -> Result<()> {
     // It says nowhere that its probes are attached: try until it has shown two.
     while fs::read_to_string(told.path())?.lines().count() < 3 && child.try_wait()?.is_none() {
         refuse(&netns, "a\u{1b}thread", "127.0.0.1:85")?;
-        thread::sleep(Duration::from_millis(5));
+        thread::sleep(Duration::from_millis(30));
     }
     kill_process(pid, Signal::INT)?;
     let ended = child.wait_with_output()?;
