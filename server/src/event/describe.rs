@@ -60,7 +60,7 @@ fn callers(events: &[Event]) -> impl Iterator<Item = (Owner, &Event)> {
 }
 
 impl Describer {
-    /// `processes` is what [`look`] was given, as soon as an event was read.
+    /// `processes` is what [`look`] was given, as soon as an event was read. May block.
     pub(crate) fn new(kernel: Kernel, processes: Arc<Processes>) -> Self {
         Self {
             kernel,

@@ -1,8 +1,12 @@
 //! What the kernel knows around an attempt that went wrong, asked over netlink while it is still fresh: to where
 //! connection tracking translated it, which local socket holds the other end, which listener should take it.
 
-use std::time::{Duration, Instant};
+use std::{
+    num::NonZeroUsize,
+    time::{Duration, Instant},
+};
 
+use lru::LruCache;
 use schemars::JsonSchema;
 use serde::Serialize;
 use synscope_tracer::{
@@ -59,11 +63,18 @@ struct ListenerJson {
     full: bool,
 }
 
+/// Attempts under way of which it is remembered what was found. Beyond, those that had no event for the longest are
+/// forgotten.
+const MAX_FOUND: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
+
 /// Asks, within bounds.
 pub(crate) struct Inquiry {
     asker: Asker,
     budget: Budget,
     skipped: u64,
+    /// What was found at the first sign of trouble: the end, which is what most people read, is not told without it when
+    /// nothing can be asked then.
+    found: LruCache<u64, Found>,
 }
 
 /// What asking may cost.
@@ -76,11 +87,14 @@ struct Budget {
 }
 
 impl Inquiry {
+    /// May block while the kernel loads modules.
     pub(crate) fn new() -> Self {
-        Self { asker: Asker::new(), budget: Budget::new(Instant::now()), skipped: 0 }
+        let budget = Budget::new(Instant::now());
+        Self { asker: Asker::prepared(), budget, skipped: 0, found: LruCache::new(MAX_FOUND) }
     }
 
-    /// Events that were told without asking, because of what it may cost.
+    /// Events that were told without asking, because of what it may cost: with what was found for an earlier one of the
+    /// attempt, if any was.
     pub(crate) fn skipped(&self) -> u64 {
         self.skipped
     }
@@ -90,13 +104,20 @@ impl Inquiry {
         if !is_worth_asking(event) {
             return Found::default();
         }
+        let earlier = event.attempt.and_then(|attempt| self.found.pop(&attempt));
         let begun = Instant::now();
-        if !self.budget.allows(begun) {
+        let found = if self.budget.allows(begun) {
+            let found = self.look_around(event);
+            self.budget.spent += begun.elapsed();
+            found
+        } else {
             self.skipped += 1;
-            return Found::default();
+            earlier.unwrap_or_default()
+        };
+        let goes_on = matches!(event.kind, EventKind::Retransmitted | EventKind::Challenged);
+        if let Some(attempt) = event.attempt.filter(|_| goes_on) {
+            self.found.put(attempt, found.clone());
         }
-        let found = self.look_around(event);
-        self.budget.spent += begun.elapsed();
         found
     }
 
@@ -203,6 +224,28 @@ fn twin_json(twin: &Twin) -> TwinJson {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::sample;
+
+    #[test]
+    fn an_end_that_cannot_be_asked_about_is_told_with_what_was_found_before() {
+        let listener = ListenerJson {
+            local: sample(EventKind::Challenged).local.into(),
+            queued: 1,
+            backlog: 1,
+            full: false,
+        };
+        let found = Found { listener: Some(listener), ..Found::default() };
+        let mut inquiry = Inquiry::new();
+        inquiry.budget.spent = Budget::TIME * 1000;
+        inquiry.found.put(1, found);
+        // What comes between leaves it for the end, which is the last to need it.
+        let first = Event { challenges: 1, ..sample(EventKind::Challenged) };
+        let end = Event { syn_retransmits: 1, ..sample(EventKind::Established) };
+        for (event, is_told) in [(&first, true), (&end, true), (&end, false)] {
+            assert_eq!(inquiry.ask(event).listener.is_some(), is_told, "{event:?}");
+        }
+        assert_eq!(inquiry.skipped(), 3);
+    }
 
     #[test]
     fn asking_has_a_number_and_a_share_of_time() {
