@@ -72,8 +72,8 @@ pub(crate) struct Inquiry {
     asker: Asker,
     budget: Budget,
     skipped: u64,
-    /// What was found at the first sign of trouble: the end, which is what most people read, is not told without it when
-    /// nothing can be asked then.
+    /// What was found at the first signs of trouble. The end is what most people read: it is told with that when nothing
+    /// can be asked then.
     found: LruCache<u64, Found>,
 }
 

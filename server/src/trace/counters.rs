@@ -23,7 +23,8 @@ pub(crate) struct CountersJson {
     pub(crate) produced: u64,
     pub(crate) delivered: u64,
     pub(crate) lost: LostJson,
-    /// Events told without asking netlink around them, because too many failed in the same second.
+    /// Events told without asking netlink around them, because asking had taken its share of that second, or too many had
+    /// asked.
     pub(crate) unasked: u64,
     pub(crate) attempts: AttemptCountsJson,
     pub(crate) connect_duration_log2_us: Vec<u64>,

@@ -81,8 +81,8 @@ impl Asker {
     }
 
     /// As [`Asker::new`], with whatever answers in place. The kernel loads tcp_diag and nf_conntrack_netlink for the first
-    /// question to each, which takes a thousand times as long as an answer: better now than for the first attempt that
-    /// has trouble. nf_conntrack itself is not loaded.
+    /// question to each, which then takes far longer than an answer: better now than for the first attempt that has
+    /// trouble. nf_conntrack itself is not loaded.
     pub fn prepared() -> Self {
         // What cannot be asked says so when it is asked for something.
         let _ = conntrack::support();
