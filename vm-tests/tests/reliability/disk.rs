@@ -22,6 +22,8 @@ pub(crate) fn history_mib(data: &Path) -> [u64; 2] {
 
 /// Less than the storm makes, compressed as it is.
 const HISTORY_MIB: u64 = 24;
+/// As many at most.
+const STORMS: usize = 5;
 /// What a storm waits for less than once.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -32,22 +34,35 @@ pub(crate) fn history_keeps_to_its_size(lab: &Lab, scale: Scale) -> Result<()> {
         command.args(["--history-mib", &HISTORY_MIB.to_string()]);
     })?;
     let netns = Netns::new()?;
-    let created = server.api().post("/api/v1/traces", &json!({"filter": {"netns": netns.inode()}}))?;
-    created.expect(201)?;
+    let mut most = 0;
+    // A slow machine loses most of a storm before it is kept, and takes another.
+    for _ in 0..STORMS {
+        let created = server.api().post("/api/v1/traces", &json!({"filter": {"netns": netns.inode()}}))?;
+        created.expect(201)?;
+        most = most.max(largest_amid_a_storm(&netns, data.path(), scale)?);
+        let stopped = stop(server.api(), &created.location)?;
+        most = most.max(history_mib(data.path()).iter().sum());
+        println!("{most} MiB of history; {}", stopped.0["counters"]["lost"]);
+        if most > HISTORY_MIB {
+            break;
+        }
+    }
+    ensure!(most > HISTORY_MIB, "no storm: {most} MiB of history");
+    ensure!(most <= most_mib(HISTORY_MIB), "{most} MiB of history");
+    Ok(())
+}
+
+/// Fails from both processors at once; returns the most that history had meanwhile, in MiB.
+fn largest_amid_a_storm(netns: &Netns, data: &Path, scale: Scale) -> Result<u64> {
     let (mut most, times) = (0, Length::Times(scale.of(96_000, 960_000)));
     thread::scope(|scope| {
-        let start = || scope.spawn(|| storm(&netns, "storm", Load::Refused, times));
+        let start = || scope.spawn(|| storm(netns, "storm", Load::Refused, times));
         let storms = [start(), start()];
         while !storms.iter().all(thread::ScopedJoinHandle::is_finished) {
-            most = most.max(history_mib(data.path()).iter().sum());
+            most = most.max(history_mib(data).iter().sum());
             thread::sleep(LOOK);
         }
         storms.into_iter().try_for_each(|storm| storm.join().ok().context("a storm panicked")?.map(drop))
     })?;
-    let stopped = stop(server.api(), &created.location)?;
-    most = most.max(history_mib(data.path()).iter().sum());
-    println!("{most} MiB of history; {}", stopped.0["counters"]["lost"]);
-    ensure!(most > HISTORY_MIB, "no storm: {most} MiB of history");
-    ensure!(most <= most_mib(HISTORY_MIB), "{most} MiB of history");
-    Ok(())
+    Ok(most)
 }
