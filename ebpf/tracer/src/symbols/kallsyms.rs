@@ -1,7 +1,6 @@
 //! The kernel's symbols, `/proc/kallsyms`: read once for all traces of this process, and again when what it is
 //! needed for has changed. The kernel's own functions never move; modules come and go, and `/proc/modules` tells;
-//! of BPF programs nothing tells. Most stacks are of the kernel's own functions alone, and these stand first in the file,
-//! each of whose lines the kernel prints anew for whoever reads: the rest is read once it is needed.
+//! of BPF programs nothing tells.
 
 use std::{
     fs::{self, File},
@@ -26,8 +25,7 @@ pub(super) struct Kallsyms {
     names: String,
     /// The kernel's own functions.
     core: Range<u64>,
-    /// What was loaded when all was read; `None` when the reading ended with the kernel's own functions.
-    modules: Option<Vec<Module>>,
+    modules: Vec<Module>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -49,46 +47,38 @@ struct Module {
 pub(super) type Place<'a> = (&'a str, u64);
 
 impl Kallsyms {
-    /// What was read last, or reads the kernel's own functions for the first time.
+    /// What was read last, or reads it for the first time.
     pub(super) fn shared() -> Arc<Self> {
         let mut newest = NEWEST.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(newest.get_or_insert_with(|| Self::read(None)))
+        Arc::clone(newest.get_or_insert_with(Self::read))
     }
 
-    /// All that was read last, if no module was loaded or unloaded since; else reads again.
+    /// The same, if no module was loaded or unloaded since; else reads again.
     pub(super) fn of_these_modules() -> Arc<Self> {
         let mut newest = NEWEST.lock().unwrap_or_else(PoisonError::into_inner);
-        let modules = Some(modules());
-        let current = newest.take().filter(|known| known.modules == modules);
-        Arc::clone(newest.insert(current.unwrap_or_else(|| Self::read(modules))))
+        let current = newest.take().filter(|known| known.modules == modules());
+        Arc::clone(newest.insert(current.unwrap_or_else(Self::read)))
     }
 
-    /// Reads all again.
+    /// Reads again.
     pub(super) fn reread() -> Arc<Self> {
         let mut newest = NEWEST.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(newest.insert(Self::read(Some(modules()))))
+        Arc::clone(newest.insert(Self::read()))
     }
 
-    fn read(modules: Option<Vec<Module>>) -> Arc<Self> {
+    fn read() -> Arc<Self> {
         let symbols =
-            || Self::parse(&mut BufReader::with_capacity(64 << 10, File::open("/proc/kallsyms")?), modules);
+            || Self::parse(&mut BufReader::with_capacity(64 << 10, File::open("/proc/kallsyms")?), modules());
         // Without symbols, frames have addresses; `doctor` says why.
         Arc::new(symbols().unwrap_or_default())
     }
 
-    /// All lines, or without modules those up to the end of the kernel's own functions: the kernel's own symbols come in
-    /// the order of their addresses (`sort_symbols()` in scripts/kallsyms.c; seen to be so on 6.18, 7.0 and 7.3).
-    fn parse(lines: &mut impl BufRead, modules: Option<Vec<Module>>) -> io::Result<Self> {
+    fn parse(lines: &mut impl BufRead, modules: Vec<Module>) -> io::Result<Self> {
         let mut table = Self { modules, ..Self::default() };
         let mut line = Vec::new();
-        let is_enough = |table: &Self| table.modules.is_none() && table.core.end != 0;
-        while !is_enough(&table) && lines.read_until(b'\n', &mut line)? > 0 {
+        while lines.read_until(b'\n', &mut line)? > 0 {
             table.take(&line);
             line.clear();
-        }
-        if table.core.end == 0 {
-            // All addresses are hidden, those of modules as well: nothing is left to read.
-            table.modules.get_or_insert_default();
         }
         table.symbols.sort_by_key(|symbol| symbol.address);
         table.symbols.dedup_by_key(|symbol| symbol.address);
@@ -120,12 +110,8 @@ impl Kallsyms {
 
     fn module_number(&self, bracketed: &[u8]) -> u16 {
         let name = bracketed.strip_prefix(b"[").and_then(|rest| rest.strip_suffix(b"]")).unwrap_or(bracketed);
-        let at = self.loaded().iter().position(|module| module.name.as_bytes() == name);
+        let at = self.modules.iter().position(|module| module.name.as_bytes() == name);
         at.and_then(|at| u16::try_from(at + 1).ok()).unwrap_or(NO_MODULE)
-    }
-
-    fn loaded(&self) -> &[Module] {
-        self.modules.as_deref().unwrap_or_default()
     }
 
     /// True when the kernel hides its addresses.
@@ -143,7 +129,7 @@ impl Kallsyms {
 
     /// A function of a module that was loaded when this was read.
     pub(super) fn module(&self, address: u64) -> Option<Place<'_>> {
-        let at = self.loaded().iter().position(|module| module.range.contains(&address))?;
+        let at = self.modules.iter().position(|module| module.range.contains(&address))?;
         self.nearest(address, |symbol| usize::from(symbol.module) == at + 1)
     }
 
@@ -199,17 +185,7 @@ mod tests {
     const MODULES: &str = "nf_tables 4096 0 - Live 0xffffffffc0000000\n";
 
     fn table() -> Kallsyms {
-        let modules = MODULES.lines().filter_map(module).collect();
-        Kallsyms::parse(&mut TEXT.as_bytes(), Some(modules)).unwrap()
-    }
-
-    #[test]
-    fn reading_ends_with_the_kernels_own_functions_unless_all_is_asked_for() {
-        let mut lines = TEXT.as_bytes();
-        let table = Kallsyms::parse(&mut lines, None).unwrap();
-        assert_eq!(table.core(0xffff_ffff_8100_0190), Some(("tcp_connect", 0x80)));
-        assert_eq!(table.module(0xffff_ffff_c000_0010), None);
-        assert!(lines.starts_with(b"ffffffffc0000000"), "read on");
+        Kallsyms::parse(&mut TEXT.as_bytes(), MODULES.lines().filter_map(module).collect()).unwrap()
     }
 
     #[test]
@@ -232,9 +208,8 @@ mod tests {
     #[test]
     fn hidden_addresses_give_no_names() {
         let hidden = "0000000000000000 T _stext\n0000000000000000 T tcp_connect\n0000000000000000 T _etext\n";
-        let table = Kallsyms::parse(&mut hidden.as_bytes(), None).unwrap();
+        let table = Kallsyms::parse(&mut hidden.as_bytes(), Vec::new()).unwrap();
         assert!(table.is_empty() && table.core(0x10).is_none());
-        assert_eq!(table.modules, Some(Vec::new()), "would be read again for each address");
         assert_eq!(module("nf_tables 4096 0 - Live 0x0000000000000000"), None);
     }
 }
