@@ -29,7 +29,7 @@ super::scenarios!["disk":
     disk_that_stalls_is_told_of_and_costs_nothing [TOOLS],
 ];
 
-/// More than a few pages of the file.
+/// Of the trace that is read from the damaged file.
 const EVENTS: usize = 50;
 
 /// A small file system of its own.
